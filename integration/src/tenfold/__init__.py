@@ -1,0 +1,1 @@
+"""The suite that ties the ten packages together, and the tour."""

@@ -1,0 +1,1 @@
+"""Self-supervised objectives from the entropy-reconstruction bound."""

@@ -62,7 +62,7 @@ def types(session: nox.Session) -> None:
 @nox.session(venv_backend="none")
 def docs(session: nox.Session) -> None:
     """The documentation, offline; every warning is an error."""
-    group_run(session, "docs", "sphinx-build", "-qWn", "--keep-going", "docs", "docs/_build/html")
+    group_run(session, "docs", "sphinx-build", "-qW", "--keep-going", "docs", "docs/_build/html")
     session.log("open docs/_build/html/index.html")
 
 

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from ema_scaling.diagnose import MatchReport, compare, load_runs
     from ema_scaling.dialects import from_optimizer
     from ema_scaling.ema import Lag, ModelEMA
+    from ema_scaling.moving import Cosine, Warmup
     from ema_scaling.optim import scale_optimizer_
     from ema_scaling.posthoc import PostHocEMA, Synthesis, solve_weights, synthesize
     from ema_scaling.profiles import gamma_to_sigma_rel, mean_time, sigma_rel_to_gamma
@@ -33,14 +34,7 @@ if TYPE_CHECKING:
     )
     from ema_scaling.sampler import SampleStream
     from ema_scaling.scaling import Caution, Change, ScaledRecipe, scale
-    from ema_scaling.schedule import (
-        Constant,
-        Cosine,
-        HalfLife,
-        PowerFunction,
-        Schedule,
-        Warmup,
-    )
+    from ema_scaling.schedule import Constant, HalfLife, PowerFunction, Schedule
     from ema_scaling.toy import Moments, Parabola, RuleGap, rule_gap
 
 _HOMES = {
@@ -49,7 +43,8 @@ _HOMES = {
         "half_life_from_weight", "weight_from_half_life", "scale_lr", "scale_betas", "scale_eps",
         "scale_weight_decay", "readout_gain", "frozen_gradient_error",
     ),
-    "schedule": ("Schedule", "Constant", "HalfLife", "Cosine", "Warmup", "PowerFunction"),
+    "schedule": ("Schedule", "Constant", "HalfLife", "PowerFunction"),
+    "moving": ("Cosine", "Warmup"),
     "recipe": ("Recipe",),
     "scaling": ("scale", "ScaledRecipe", "Change", "Caution"),
     "dialects": ("from_optimizer",),

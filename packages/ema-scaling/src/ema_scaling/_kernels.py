@@ -135,7 +135,8 @@ class Updater:
 
     def _packed(self, indices: list[int]) -> list[_Block]:
         """Small tensors together, large ones in stretches."""
-        blocks, pack = [], _Block([])
+        blocks: list[_Block] = []
+        pack = _Block([])
         for i in indices:
             size = self._shadows[i].numel()
             if size > BLOCK:
@@ -207,7 +208,8 @@ class Updater:
             views = [row.view(tensors[0].shape)]
             views[0].copy_(tensors[0])
             return row, views
-        views, at = [], 0
+        views: list[Tensor] = []
+        at = 0
         for tensor in tensors:
             views.append(row[at : at + tensor.numel()].view(tensor.shape))
             at += tensor.numel()
@@ -226,7 +228,7 @@ class Updater:
         _scatter(block.shadows, views)
 
     def _compensated(self, block: _Block, wanted: list[Tensor], weight: float) -> None:
-        """``shadow + residual`` carries about 48 bits: Knuth's two-sum keeps what rounding drops."""
+        """``shadow + residual`` has about 48 bits: Knuth's two-sum keeps what rounding drops."""
         dtype = block.shadows[0].dtype
         mean, mean_views = self._gather(0, block, block.shadows, dtype)
         rest, rest_views = self._gather(1, block, block.residuals, dtype)

@@ -5,6 +5,7 @@ import re
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from ema_scaling import _check
 
@@ -53,7 +54,7 @@ class BatchSchedule:
             )
         kappas = tuple(_check.positive("kappa", kappa) for kappa in self.kappas)
         starts = tuple(_check.nonnegative("start", start) for start in self.starts)
-        if starts[0] != 0 or any(a >= b for a, b in zip(starts, starts[1:], strict=False)):
+        if starts[0] != 0 or any(a >= b for a, b in pairwise(starts)):
             raise ValueError(f"starts must begin at 0 and grow, got {starts}")
         object.__setattr__(self, "kappas", kappas)
         object.__setattr__(self, "starts", starts)
@@ -76,7 +77,8 @@ class BatchSchedule:
             >>> BatchSchedule.parse("1@0, 4@2k").starts
             (0.0, 2000.0)
         """
-        kappas, starts = [], []
+        kappas: list[float] = []
+        starts: list[float] = []
         for part in text.split(","):
             match = _STAGE.match(part)
             try:
@@ -134,7 +136,7 @@ class BatchSchedule:
         return round(exact)
 
     def stages(self, total: int, *, base_batch: int) -> list[Stage]:
-        """The run of ``total`` samples as stretches of equal batch; the batch changes between steps.
+        """The run of ``total`` samples as stretches of equal batch; it changes between steps.
 
         Args:
             total: samples of the run; the last, partial batch is left out.
@@ -150,7 +152,8 @@ class BatchSchedule:
             >>> [s.steps for s in BatchSchedule.parse("1@0,2@100").stages(300, base_batch=32)]
             [4, 2]
         """
-        out, position = [], 0
+        out: list[Stage] = []
+        position = 0
         for kappa, stop in zip(self.kappas, (*self.starts[1:], math.inf), strict=True):
             size = self.batch(position, base_batch=base_batch)
             if position >= stop:
@@ -164,7 +167,7 @@ class BatchSchedule:
         return out
 
     def sizes(self, total: int, *, base_batch: int, start: int = 0) -> Iterator[int]:
-        """The batch of every step from ``start`` samples on, until the next would pass ``total``."""
+        """The batch of every step from ``start`` on, until the next would pass ``total``."""
         position = start
         while position + (size := self.batch(position, base_batch=base_batch)) <= total:
             yield size

@@ -128,9 +128,7 @@ def compare(
     width = _pooled(ya, yb) if spread is None else [_check.positive("spread", spread)] * len(grid)
     scale, rms = _rms(width), _rms(gap)
     ratio = rms / scale if scale else (0.0 if rms == 0 else math.inf)
-    verdict: Verdict = (
-        "match" if ratio <= match_at else "apart" if ratio >= apart_at else "unclear"
-    )
+    verdict: Verdict = "match" if ratio <= match_at else "apart" if ratio >= apart_at else "unclear"
     return MatchReport(
         key, tuple(grid), tuple(mean_a), tuple(mean_b), tuple(width), rms, max(map(abs, gap)),
         math.fsum(gap) / len(gap), _bootstrap(ya, yb, random.Random(seed)), ratio,
@@ -182,7 +180,8 @@ def _grid(curves: list[Curve], start: float) -> list[float]:
 
 def _on(grid: list[float], curve: Curve) -> list[float]:
     """The curve at each point of the grid, on straight lines between its own points."""
-    values, i = [], 0
+    values: list[float] = []
+    i = 0
     for n in grid:
         while i + 1 < len(curve) - 1 and curve[i + 1][0] <= n:
             i += 1

@@ -219,7 +219,8 @@ def _read_dino(args: Args, devices: int) -> Recipe:
     batch = _whole(args, "batch_size_per_gpu") * devices
     return Recipe(
         batch=batch, devices=devices, optimizer=family,
-        lr=_check.positive("lr", args["lr"]) * batch / _DINO_REFERENCE_BATCH, min_lr=args.get("min_lr"),
+        lr=_check.positive("lr", args["lr"]) * batch / _DINO_REFERENCE_BATCH,
+        min_lr=args.get("min_lr"),
         momentum=0.9 if family != "adamw" else None,
         betas=(0.9, 0.999) if family == "adamw" else None,
         eps=1e-8 if family == "adamw" else None,
@@ -255,6 +256,20 @@ _WRITERS: dict[str, Callable[[Args, ScaledRecipe], dict[str, Any]]] = {
 }  # fmt: skip
 
 
+def family_of(optimizer: Any) -> str:
+    """The family of a torch optimizer, by the names of its classes.
+
+    Raises:
+        ValueError: if its rule is not known: it is never guessed.
+    """
+    names = {cls.__name__.lower() for cls in type(optimizer).__mro__}
+    for family in ("adamw", "adam", "rmsprop", "sgd"):
+        if family in names:
+            return family
+    kind = type(optimizer).__name__
+    raise ValueError(f"no batch-size rule is known for {kind} (known: SGD, Adam, AdamW, RMSprop)")
+
+
 def from_optimizer(optimizer: Any, *, batch: int, **fields: Any) -> Recipe:
     """The recipe of a torch optimizer (SGD, Adam, AdamW or RMSprop), read from its groups.
 
@@ -276,12 +291,7 @@ def from_optimizer(optimizer: Any, *, batch: int, **fields: Any) -> Recipe:
         >>> from_optimizer(torch.optim.SGD(weights, lr=0.1, momentum=0.9), batch=32).momentum
         0.9
     """
-    names = {cls.__name__.lower() for cls in type(optimizer).__mro__}
-    family = next((n for n in ("adamw", "adam", "rmsprop", "sgd") if n in names), None)
-    if family is None:
-        known = "SGD, Adam, AdamW, RMSprop"
-        kind = type(optimizer).__name__
-        raise ValueError(f"no batch-size rule is known for {kind} (known: {known})")
+    family = family_of(optimizer)
     groups = optimizer.param_groups
     for name in ("lr", "betas", "alpha", "eps", "momentum"):
         if len(values := {str(group[name]) for group in groups if name in group}) > 1:
@@ -291,7 +301,7 @@ def from_optimizer(optimizer: Any, *, batch: int, **fields: Any) -> Recipe:
     betas = tuple(float(b) for b in first["betas"]) if "betas" in first else None
     if family == "rmsprop":
         betas = (float(first["alpha"]),)
-    decoupled = family == "adamw" or first.get("decoupled_weight_decay")
+    decoupled = first.get("decoupled_weight_decay", family == "adamw")
     return Recipe(
         batch=batch, optimizer="adamw" if decoupled else family, lr=float(first["lr"]),
         betas=betas, eps=first.get("eps"), momentum=first.get("momentum"),

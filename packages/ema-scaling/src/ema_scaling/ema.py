@@ -136,10 +136,9 @@ class ModelEMA:
         clock = self.clock
         due = (clock.calls + 1) % self.update_every == 0
         new = self.batch if samples is None else _check.count("samples", samples)
-        if due:
-            live = self._live()
-            if self.on_nonfinite != "propagate" and not self._finite(live):
-                return 1.0
+        live = self._live() if due else []
+        if due and self.on_nonfinite != "propagate" and not self._finite(live):
+            return 1.0
         clock.calls += 1
         clock.pending += new
         if self.corrected:
@@ -190,6 +189,11 @@ class ModelEMA:
             self._values = values
         return self._values
 
+    def followed(self) -> dict[str, Tensor]:
+        """The model's own tensors that the average follows, by canonical name."""
+        found = sources(self._tracked, self._sources)
+        return {s.name: t for s, t in zip(self._tracked.slots, found, strict=True)}
+
     @torch.no_grad()
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """The model's forward pass with the averaged weights, without gradient.
@@ -204,7 +208,9 @@ class ModelEMA:
             raise RuntimeError("a sharded model has no functional call: use swap() or copy_to()")
         values = self.weights()
         named = {slot.raw_name: values[slot.name] for slot in self._tracked.slots}
-        named |= {raw: values[name] for raw, name in self._tracked.aliases.items() if name in values}
+        named |= {
+            raw: values[name] for raw, name in self._tracked.aliases.items() if name in values
+        }
         if self._inner.training:
             live = dict(self._inner.named_buffers(remove_duplicate=False))
             named |= {raw: named.get(raw, buffer).clone() for raw, buffer in live.items()}
@@ -215,7 +221,6 @@ class ModelEMA:
 
         Steps that a GradScaler skips do not reach the hook, except with fused optimizers.
         """
-
 
         def after_step(*_: Any) -> None:
             self.update()

@@ -3,7 +3,6 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
-from types import MappingProxyType
 from typing import Any, Literal
 
 from ema_scaling import _check
@@ -71,7 +70,7 @@ class Recipe:
     ema_half_life: float | None = None
     ema_update_every: int = 1
     bn_momentum: float | None = None
-    other_decays: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
+    other_decays: Mapping[str, float] = field(default_factory=dict)
     dataset_size: int | None = None
     epochs: float | None = None
     steps: int | None = None
@@ -79,13 +78,13 @@ class Recipe:
     warmup_epochs: float | None = None
     warmup_steps: float | None = None
     warmup_samples: float | None = None
-    intervals: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
+    intervals: Mapping[str, float] = field(default_factory=dict)
     devices: int | None = None
     max_lr: float | None = None
     grad_clip: float | None = None
     batchnorm: bool = False
     contrastive: bool = False
-    extra: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+    extra: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         _check.count("batch", self.batch)

@@ -1,14 +1,13 @@
 """Scale a whole recipe to another batch, with a report of what could not be preserved."""
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from ema_scaling import _check, rules
+from ema_scaling.moving import Cosine
 from ema_scaling.recipe import LR_RULES, Recipe
 from ema_scaling.rules import DecayConvention
-from ema_scaling.schedule import Cosine
 
 Form = Literal["linear", "power", "exact"]
 CONVENTIONS: dict[str, DecayConvention] = {
@@ -80,10 +79,9 @@ class ScaledRecipe:
         head = f"Batch {self.base.batch} to {self.recipe.batch}, kappa = {self.kappa:g}.\n\n"
         table = ["| field | before | after | rule |", "|---|---|---|---|"]
         table += [
-            f"| {c.field} | {_show(c.before)} | {_show(c.after)} | {c.rule} |"
-            for c in self.changes
+            f"| {c.field} | {_show(c.before)} | {_show(c.after)} | {c.rule} |" for c in self.changes
         ]
-        length = []
+        length: list[str] = []
         if self.total_steps is not None:
             length = ["", f"{self.total_steps} steps; {self.missing_samples} samples left out."]
         cautions = [f"- `{c.code}`: {c.text}" for c in self.cautions]
@@ -141,7 +139,7 @@ def scale(
     devices = devices or recipe.devices
     changes = (
         *_changes(recipe, family.optimizer, kappa, form),
-        *_averages(recipe, kappa, (batch / (devices or 1)) / (recipe.batch / (recipe.devices or 1))),
+        *_averages(recipe, kappa, kappa * (recipe.devices or 1) / (devices or 1)),
         *_lengths(recipe, batch),
     )
     new: dict[str, Any] = {"batch": batch, "devices": devices}

@@ -1,7 +1,7 @@
 """The block loops under `row_logsumexp`: plain tensors in and out, no autograd.
 
-Two forms of each loop. Where every logit is within +-limit, ``exp`` needs no shift at all, so one
-exponential serves a block's rows and its columns. Elsewhere rows keep a running maximum.
+Two forms of each loop. Where every logit is within +-limit, ``exp`` needs no shift, and one
+exponential serves a block's rows and its columns. Elsewhere every row keeps a running maximum.
 """
 
 import torch

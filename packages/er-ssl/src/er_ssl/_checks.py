@@ -31,9 +31,12 @@ def check_same_shape(**tensors: Tensor) -> None:
         raise ValueError(f"all must be on one device, got {got}")
 
 
-def check_positive(name: str, value: float) -> None:
-    """Raise unless ``value`` is a finite number above zero."""
-    if not (0 < value < math.inf):
+def check_positive(name: str, value: float | Tensor) -> None:
+    """Raise unless ``value`` is a finite number above zero, or a 0-d tensor (not looked into)."""
+    if isinstance(value, Tensor):
+        if value.ndim:
+            raise ValueError(f"{name} must be a number or 0-d, got shape {tuple(value.shape)}")
+    elif not (0 < value < math.inf):
         raise ValueError(f"{name} must be positive and finite, got {value}")
 
 

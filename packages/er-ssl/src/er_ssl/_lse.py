@@ -1,5 +1,7 @@
 """Row-wise log-sum-exp of a similarity matrix that is never held in memory."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
@@ -7,8 +9,7 @@ from torch.autograd.function import once_differentiable
 from er_ssl import _blocks
 from er_ssl._checks import at_least_float32, check_positive, check_rows
 
-_DENSE_ROWS = 512  # up to here one block is the whole matrix
-_BLOCK = {"cpu": 256}  # fits the second-level cache; measured best of 128..1024
+_BLOCK = {"cpu": 512}  # large enough to feed two threads, small enough for the cache
 _BLOCK_ELSEWHERE = 4096
 
 
@@ -23,16 +24,17 @@ def row_logsumexp(
     """Return ``log sum_j exp(scale * a_i . b_j)`` for every row i, in memory linear in the rows.
 
     With ``b=None`` the columns are the rows of ``a`` themselves, and each pair is computed once.
+    The backward computes the blocks again; it cannot be differentiated a second time.
 
     Args:
         a: ``(N, D)``, any scale.
         b: ``(M, D)``, or None for ``a`` against itself.
         scale: factor of the inner products, positive; a 0-d tensor receives a gradient.
         exclude_self: leave out ``j = i``; only where ``b`` is None.
-        block_size: rows and columns held at once; None chooses by size and device.
+        block_size: rows and columns held at once; None chooses by device.
 
     Returns:
-        ``(N,)``, in nats, float32 or the input's float64.
+        ``(N,)``, in nats, float32 or the inputs' float64.
 
     Raises:
         ValueError: on shapes that do not fit, ``scale <= 0``, ``block_size < 1``, or
@@ -40,7 +42,7 @@ def row_logsumexp(
         TypeError: on tensors that are not floating.
 
     Source:
-        The common kernel of equations 4 and 5 in the README's table.
+        The sum that NT-Xent's denominator and Joe's entropy share.
 
     Example:
         >>> import torch
@@ -55,20 +57,13 @@ def row_logsumexp(
         if exclude_self:
             raise ValueError("exclude_self=True needs b=None: rows of a are no rows of b")
         if b.shape[1] != a.shape[1]:
-            raise ValueError(
-                f"a and b must have equal columns, got {tuple(a.shape)} and {tuple(b.shape)}"
-            )
-    if not isinstance(scale, Tensor):
-        check_positive("scale", scale)
+            got = f"{tuple(a.shape)} and {tuple(b.shape)}"
+            raise ValueError(f"a and b must have equal columns, got {got}")
+    check_positive("scale", scale)
     if block_size is not None and block_size < 1:
         raise ValueError(f"block_size must be at least 1, got {block_size}")
-    return lse(
-        at_least_float32(a),
-        None if b is None else at_least_float32(b),
-        scale,
-        self_offset=0 if exclude_self else None,
-        block_size=block_size,
-    )
+    a, b = at_least_float32(a), None if b is None else at_least_float32(b)
+    return lse(a, b, scale, self_offset=0 if exclude_self else None, block_size=block_size)
 
 
 def lse(
@@ -84,10 +79,11 @@ def lse(
 
     ``unit`` promises rows no longer than one, which saves looking.
     """
+    if b is not None and b.dtype != a.dtype:
+        a, b = a.double(), b.double()
     if block_size is None:
-        largest = max(len(a), len(a if b is None else b))
-        small = largest <= _DENSE_ROWS
-        block_size = max(largest, 1) if small else _BLOCK.get(a.device.type, _BLOCK_ELSEWHERE)
+        block_size = _BLOCK.get(a.device.type, _BLOCK_ELSEWHERE)
+    block_size = max(1, min(block_size, max(len(a), len(a if b is None else b))))
     if not isinstance(scale, Tensor):
         scale = torch.tensor(scale, dtype=torch.float64)
     return _RowLogSumExp.apply(a, b, scale, self_offset, unit, block_size)
@@ -97,7 +93,15 @@ class _RowLogSumExp(torch.autograd.Function):
     """Saves the rows and one number a row; the backward computes the blocks again."""
 
     @staticmethod
-    def forward(ctx, a, b, scale, self_offset, unit, block_size):  # noqa: ANN001
+    def forward(  # pyrefly: ignore
+        ctx: Any,
+        a: Tensor,
+        b: Tensor | None,
+        scale: Tensor,
+        self_offset: int | None,
+        unit: bool,
+        block_size: int,
+    ) -> Tensor:
         out = torch.ops.er_ssl.row_lse.default(a, b, scale, self_offset, unit, block_size)
         ctx.save_for_backward(a, b, scale, out)
         ctx.options = self_offset, unit, block_size
@@ -105,18 +109,19 @@ class _RowLogSumExp(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, grad):  # noqa: ANN001
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # pyrefly: ignore
         a, b, scale, out = ctx.saved_tensors
         da, db = torch.ops.er_ssl.row_lse_backward.default(grad, out, a, b, scale, *ctx.options)
         dscale = None
         if ctx.needs_input_grad[2]:
-            times_counted = 2 if b is None else 1  # a row is an anchor and a column
-            dscale = ((a * da).sum() / (times_counted * scale)).to(scale.dtype)
+            counted = 2 if b is None else 1  # a row of a symmetric matrix is a column too
+            dscale = ((a * da).sum() / (counted * scale)).to(scale.dtype)
         return da, None if b is None else db, dscale, None, None, None
 
 
-_library = torch.library.Library("er_ssl", "FRAGMENT")  # opaque to torch.compile: no loop unrolls
+# One opaque operator each way: torch.compile keeps the loops whole instead of unrolling them.
 _ARGS = "Tensor a, Tensor? b, Tensor scale, int? self_offset, bool unit, int block_size"
+_library = torch.library.Library("er_ssl", "FRAGMENT")
 _library.define(f"row_lse({_ARGS}) -> Tensor")
 _library.define(f"row_lse_backward(Tensor grad, Tensor out, {_ARGS}) -> (Tensor, Tensor)")
 _library.impl("row_lse", _blocks.forward, "CompositeExplicitAutograd")
@@ -124,10 +129,12 @@ _library.impl("row_lse_backward", _blocks.backward, "CompositeExplicitAutograd")
 
 
 @torch.library.register_fake("er_ssl::row_lse", lib=_library)
-def _(a, b, scale, self_offset, unit, block_size):  # noqa: ANN001, ANN202
+def _shape_of_forward(a: Tensor, *_: object) -> Tensor:
     return a.new_empty(len(a))
 
 
 @torch.library.register_fake("er_ssl::row_lse_backward", lib=_library)
-def _(grad, out, a, b, scale, self_offset, unit, block_size):  # noqa: ANN001, ANN202
+def _shapes_of_backward(
+    grad: Tensor, out: Tensor, a: Tensor, b: Tensor | None, *_: object
+) -> tuple[Tensor, Tensor]:
     return torch.empty_like(a), a.new_empty(0) if b is None else torch.empty_like(b)

@@ -4,6 +4,8 @@ Every rank computes the same global loss. Backward sums over the ranks, so a ran
 that of ``world_size`` equal losses; DistributedDataParallel divides by ``world_size`` again.
 """
 
+from typing import Any
+
 import torch
 import torch.distributed as dist
 from torch import Tensor
@@ -12,7 +14,7 @@ from torch.autograd.function import once_differentiable
 from er_ssl._checks import check_rows
 
 
-def gather_rows(z: Tensor, *, group: dist.ProcessGroup | None = None) -> Tensor:
+def gather_rows(z: Tensor, *, group: "dist.ProcessGroup | None" = None) -> Tensor:
     """Return the rows of all ranks, in the order of the ranks, with gradient to each.
 
     Ranks may hold different numbers of rows, also none. The gradient of a row is summed over the
@@ -29,7 +31,7 @@ def gather_rows(z: Tensor, *, group: dist.ProcessGroup | None = None) -> Tensor:
         ValueError: on all ranks, if their D differ.
 
     Source:
-        The denominators of equations 4 and 5 run over the global batch.
+        The densities run over the global batch; so must the gradient.
 
     Example:
         >>> import torch
@@ -40,7 +42,7 @@ def gather_rows(z: Tensor, *, group: dist.ProcessGroup | None = None) -> Tensor:
     return gather_with_start(z, group)[0]
 
 
-def gather_with_start(z: Tensor, group: dist.ProcessGroup | None) -> tuple[Tensor, int]:
+def gather_with_start(z: Tensor, group: "dist.ProcessGroup | None") -> tuple[Tensor, int]:
     """The rows of all ranks, and the place of this rank's first row among them."""
     if world_size(group) == 1:
         return z, 0
@@ -54,19 +56,21 @@ def gather_with_start(z: Tensor, group: dist.ProcessGroup | None) -> tuple[Tenso
     return _Gather.apply(z, sizes, start, group), start
 
 
-def sum_over_ranks(x: Tensor, group: dist.ProcessGroup | None) -> Tensor:
+def sum_over_ranks(x: Tensor, group: "dist.ProcessGroup | None") -> Tensor:
     """The sum of ``x`` over the ranks, with summed gradients."""
     return x if world_size(group) == 1 else _Sum.apply(x, group)
 
 
-def world_size(group: dist.ProcessGroup | None) -> int:
+def world_size(group: "dist.ProcessGroup | None") -> int:
     """Ranks in the group, 1 where none is initialised."""
     return dist.get_world_size(group) if dist.is_available() and dist.is_initialized() else 1
 
 
 class _Gather(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, z, sizes, start, group):  # noqa: ANN001
+    def forward(  # pyrefly: ignore
+        ctx: Any, z: Tensor, sizes: tuple[int, ...], start: int, group: "dist.ProcessGroup | None"
+    ) -> Tensor:
         ctx.rows, ctx.group = slice(start, start + len(z)), group
         padded = z.new_zeros(max(sizes), z.shape[1])  # all_gather wants equal shapes
         padded[: len(z)] = z
@@ -76,15 +80,17 @@ class _Gather(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, grad):  # noqa: ANN001
-        grad = grad.contiguous().clone()
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # pyrefly: ignore
+        grad = grad.clone(memory_format=torch.contiguous_format)
         dist.all_reduce(grad, group=ctx.group)
         return grad[ctx.rows], None, None, None
 
 
 class _Sum(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, x, group):  # noqa: ANN001
+    def forward(  # pyrefly: ignore
+        ctx: Any, x: Tensor, group: "dist.ProcessGroup | None"
+    ) -> Tensor:
         ctx.group = group
         total = x.clone()
         dist.all_reduce(total, group=group)
@@ -92,7 +98,7 @@ class _Sum(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, grad):  # noqa: ANN001
-        grad = grad.contiguous().clone()
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # pyrefly: ignore
+        grad = grad.clone(memory_format=torch.contiguous_format)
         dist.all_reduce(grad, group=ctx.group)
         return grad, None

@@ -5,13 +5,7 @@ import math
 import torch
 from torch import Tensor
 
-from er_ssl._checks import (
-    at_least_float32,
-    check_choice,
-    check_positive,
-    check_rows,
-    unit_rows,
-)
+from er_ssl._checks import at_least_float32, check_choice, check_positive, check_rows, unit_rows
 from er_ssl._lse import lse
 from er_ssl.reconstruction import check_distributions
 from er_ssl.vmf import vmf_log_normalizer
@@ -27,7 +21,7 @@ def kde_entropy(
     normalized: bool = True,
     block_size: int | None = None,
 ) -> Tensor:
-    """Return the entropy of directions ``z``, with a von Mises-Fisher kernel density.
+    """Return the entropy of the directions of ``z``, with a von Mises-Fisher kernel density.
 
     Args:
         z: ``(B, D)``, any scale: rows are brought to length one.
@@ -37,16 +31,16 @@ def kde_entropy(
         leave_one_out: leave a row out of its own density.
         reference: ``(M, D)`` rows that carry the kernels, for instance of an `EntropyQueue`; None
             is ``z`` itself.
-        normalized: let the kernel integrate to one. False leaves ``log C_d(kappa)`` out, which
-            shifts the result by a constant that depends on neither the data nor its gradient.
+        normalized: let the kernel integrate to one. False leaves ``-log C_d(kappa)`` out, a
+            constant in the data.
         block_size: as in `row_logsumexp`.
 
     Returns:
-        Scalar, nats with respect to the sphere's area.
+        Scalar, nats with respect to the sphere's area, float32 or the input's float64.
 
     Raises:
-        ValueError: on shapes that do not fit, ``kappa <= 0``, an unknown estimator, fewer than 2
-            rows or a ``reference`` where ``leave_one_out``.
+        ValueError: on shapes that do not fit, ``kappa <= 0``, an unknown estimator, or
+            ``leave_one_out`` with fewer than 2 rows or with a ``reference``.
         TypeError: on tensors that are not floating.
 
     Source:
@@ -55,13 +49,13 @@ def kde_entropy(
     Example:
         >>> import torch
         >>> z = torch.randn(4000, 3, generator=torch.Generator().manual_seed(0))
-        >>> kde_entropy(z, kappa=10.0, leave_one_out=True)  # uniform: log(4 pi) = 2.531
-        tensor(2.5322)
+        >>> h = kde_entropy(z, kappa=10.0, leave_one_out=True)
+        >>> print(f"{h:.2f}")  # uniform directions: log(4 pi) = 2.53
+        2.53
     """
     check_rows("z", z, at_least=2 if leave_one_out else 1)
     check_choice("estimator", estimator, ("joe", "plugin"))
-    if not isinstance(kappa, Tensor):
-        check_positive("kappa", kappa)
+    check_positive("kappa", kappa)
     if reference is not None:
         check_rows("reference", reference)
         if leave_one_out:
@@ -69,15 +63,14 @@ def kde_entropy(
         if reference.shape[1] != z.shape[1]:
             got = f"{tuple(z.shape)} and {tuple(reference.shape)}"
             raise ValueError(f"z and reference must have equal columns, got {got}")
-        reference = unit_rows(reference).to(at_least_float32(z).dtype)
+        reference = unit_rows(reference)
     log_p = log_density(
         unit_rows(z), reference, kappa, leave_one_out=leave_one_out, block_size=block_size
     )
     if normalized:
         log_p = log_p + vmf_log_normalizer(z.shape[1], kappa).to(log_p)
-    if estimator == "plugin":
-        return -(torch.softmax(log_p, 0) * log_p).sum()
-    return -log_p.mean()
+    weights = torch.softmax(log_p, 0) if estimator == "plugin" else 1 / len(z)
+    return -(weights * log_p).sum().to(at_least_float32(z).dtype)
 
 
 def log_density(
@@ -87,6 +80,7 @@ def log_density(
     *,
     leave_one_out: bool = False,
     start: int = 0,
+    unit: bool = True,
     block_size: int | None = None,
 ) -> Tensor:
     """``(B,)``: log of the kernels' mean at each unit row, ``log C_d`` left out.
@@ -94,7 +88,7 @@ def log_density(
     With ``leave_one_out``, row i of ``z`` is row ``start + i`` of ``reference``.
     """
     offset = start if leave_one_out else None
-    total = lse(z, reference, kappa, self_offset=offset, unit=True, block_size=block_size)
+    total = lse(z, reference, kappa, self_offset=offset, unit=unit, block_size=block_size)
     return total - math.log(len(z if reference is None else reference) - leave_one_out)
 
 
@@ -106,7 +100,8 @@ def plugin_entropy(p: Tensor, *, logits: bool = False) -> Tensor:
         logits: whether ``p`` is to pass through a softmax first.
 
     Returns:
-        Scalar, nats, from 0 (all in one cluster) to ``log M`` (evenly used).
+        Scalar, nats, from 0 (all in one cluster) to ``log M`` (evenly used), float32 or the
+        input's float64.
 
     Raises:
         ValueError: on other shapes, or rows that are no probabilities.
@@ -130,10 +125,10 @@ def plugin_entropy(p: Tensor, *, logits: bool = False) -> Tensor:
 def entropy_limits(
     rows: int, d: int, *, kappa: float, leave_one_out: bool = False
 ) -> tuple[float, float]:
-    """Return the least and the greatest value that `kde_entropy` (Joe) can take.
+    """Return the least and the greatest value that `kde_entropy` (Joe's) can take.
 
-    The least is taken where all rows are equal: collapse. The greatest is that of a regular
-    simplex, and no batch of so many rows exceeds it.
+    The least is that of equal rows: collapse. The greatest is that of a regular simplex, which so
+    many rows can reach where ``d >= rows - 1``. Their difference is the ceiling of the bound.
 
     Args:
         rows: number of rows, at least 2.
@@ -148,7 +143,7 @@ def entropy_limits(
         ValueError: if ``rows < 2``, ``d < 2`` or ``kappa <= 0``.
 
     Source:
-        Jensen's inequality, and ``|sum_i z_i|^2 >= 0``.
+        Jensen's inequality on the log-sum-exp, and ``|sum_i z_i|^2 >= 0``.
 
     Example:
         >>> floor, ceiling = entropy_limits(256, 128, kappa=10.0)
@@ -159,9 +154,8 @@ def entropy_limits(
         raise ValueError(f"rows must be at least 2, got {rows}")
     check_positive("kappa", kappa)
     constant = -float(vmf_log_normalizer(d, kappa))
-    spread = -kappa / (rows - 1)  # each pair's logit on the simplex
+    pair = -kappa / (rows - 1)  # a pair's logit on the simplex
     if leave_one_out:
-        return constant - kappa, constant - spread
-    # log k - log(e^kappa + (k-1) e^spread)
-    density = kappa + math.log1p((rows - 1) * math.exp(spread - kappa)) - math.log(rows)
-    return constant - kappa, constant - density
+        return constant - kappa, constant - pair
+    log_mean = kappa + math.log1p((rows - 1) * math.exp(pair - kappa)) - math.log(rows)
+    return constant - kappa, constant - log_mean

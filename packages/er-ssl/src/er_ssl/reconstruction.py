@@ -35,8 +35,7 @@ def vmf_log_prob(z: Tensor, mu: Tensor, *, kappa: float | Tensor, normalize: boo
         tensor([0.4647])
     """
     check_same_shape(z=z, mu=mu)
-    if not isinstance(kappa, Tensor):
-        check_positive("kappa", kappa)
+    check_positive("kappa", kappa)
     if normalize:
         z, mu = unit_rows(z), unit_rows(mu)
     cosine = (at_least_float32(z) * at_least_float32(mu)).sum(1)

@@ -1,10 +1,10 @@
 """The von Mises-Fisher density's constant, exact in any dimension and differentiable in kappa."""
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import FunctionCtx
 
 _SERIES_BELOW = 32.0  # in w = hypot(nu, kappa): below, the power series; above, the expansion
 _SERIES_TERMS = 120
@@ -102,13 +102,13 @@ class _LogMeanExp(torch.autograd.Function):
     """``log E exp(kappa mu . u)`` over uniform directions u; its derivative is ``A_d(kappa)``."""
 
     @staticmethod
-    def forward(ctx: FunctionCtx, kappa: Tensor, d: int) -> Tensor:
+    def forward(ctx: Any, kappa: Tensor, d: int) -> Tensor:
         ctx.save_for_backward(kappa)
         ctx.d = d
         return _log_mean_exp(kappa, d)
 
     @staticmethod
-    def backward(ctx: FunctionCtx, grad: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         (kappa,) = ctx.saved_tensors
         above, here = _LogMeanExp.apply(kappa, ctx.d + 2), _LogMeanExp.apply(kappa, ctx.d)
         return grad * kappa / ctx.d * (above - here).exp(), None

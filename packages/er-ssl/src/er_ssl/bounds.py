@@ -45,7 +45,7 @@ class ERTerms:
         parts = f"entropy {h:.3f}, reconstruction {r:.3f}, ceiling {self.ceiling:.3f}"
         return f"I >= {bound:.3f} nats ({parts})"
 
-    def to_table(self) -> dict[str, list]:
+    def to_table(self) -> dict[str, list[str] | list[float]]:
         """One row a term: its name, and its nats."""
         tensors = {"entropy": self.entropy, "reconstruction": self.reconstruction}
         nats = {name: float(x.detach()) for name, x in (tensors | {"bound": self.bound}).items()}

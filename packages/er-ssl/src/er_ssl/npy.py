@@ -31,13 +31,13 @@ def read_npy(path: str | os.PathLike[str]) -> Tensor:
 
     Example:
         >>> import pathlib, tempfile
-        >>> header = b"{'descr': '<f4', 'fortran_order': False, 'shape': (1, 1), }".ljust(117)
-        >>> file = b"\\x93NUMPY\\x01\\x00" + (118).to_bytes(2, "little") + header + b"\\n"
+        >>> header = b"{'descr': '<f4', 'fortran_order': False, 'shape': (2,), }".ljust(118)
+        >>> start = bytes.fromhex("934e554d5059 01 00 7600")  # magic, version 1.0, 118 bytes
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     path = pathlib.Path(folder, "z.npy")
-        ...     _ = path.write_bytes(file + b"\\x00\\x00\\x80\\x3f")
+        ...     _ = path.write_bytes(start + header + bytes.fromhex("0000803f 00000040"))
         ...     print(read_npy(path))
-        tensor([[1.]])
+        tensor([1., 2.])
     """
     data = Path(path).read_bytes()
     if data[:6] != _MAGIC or len(data) < 12:

@@ -102,13 +102,13 @@ class _LogMeanExp(torch.autograd.Function):
     """``log E exp(kappa mu . u)`` over uniform directions u; its derivative is ``A_d(kappa)``."""
 
     @staticmethod
-    def forward(ctx: Any, kappa: Tensor, d: int) -> Tensor:
+    def forward(ctx: Any, kappa: Tensor, d: int) -> Tensor:  # pyrefly: ignore
         ctx.save_for_backward(kappa)
         ctx.d = d
         return _log_mean_exp(kappa, d)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:  # pyrefly: ignore
         (kappa,) = ctx.saved_tensors
         above, here = _LogMeanExp.apply(kappa, ctx.d + 2), _LogMeanExp.apply(kappa, ctx.d)
         return grad * kappa / ctx.d * (above - here).exp(), None

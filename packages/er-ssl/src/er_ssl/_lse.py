@@ -4,7 +4,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from er_ssl import _blocks
 from er_ssl._checks import at_least_float32, check_positive, check_rows
@@ -108,15 +107,33 @@ class _RowLogSumExp(torch.autograd.Function):
         return out
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # pyrefly: ignore
         a, b, scale, out = ctx.saved_tensors
-        da, db = torch.ops.er_ssl.row_lse_backward.default(grad, out, a, b, scale, *ctx.options)
-        dscale = None
-        if ctx.needs_input_grad[2]:
-            counted = 2 if b is None else 1  # a row of a symmetric matrix is a column too
-            dscale = ((a * da).sum() / (counted * scale)).to(scale.dtype)
-        return da, None if b is None else db, dscale, None, None, None
+        with torch.no_grad():
+            da, db = torch.ops.er_ssl.row_lse_backward.default(grad, out, a, b, scale, *ctx.options)
+            dscale = None
+            if ctx.needs_input_grad[2]:
+                counted = 2 if b is None else 1  # a row of a symmetric matrix is a column too
+                dscale = ((a * da).sum() / (counted * scale)).to(scale.dtype)
+        gradients = da, None if b is None else db, dscale
+        if torch.is_grad_enabled():  # create_graph=True
+            gradients = tuple(None if g is None else _Once.apply(g, grad, out) for g in gradients)
+        return *gradients, None, None, None
+
+
+class _Once(torch.autograd.Function):
+    """Passes a first derivative on, and raises where a second is asked for."""
+
+    @staticmethod
+    def forward(ctx: Any, value: Tensor, *depends_on: Tensor) -> Tensor:  # pyrefly: ignore
+        return value.view_as(value)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> None:  # pyrefly: ignore
+        raise RuntimeError(
+            "row_logsumexp cannot be differentiated twice: its backward is not in the graph; "
+            "for a second derivative use torch.logsumexp on the dense matrix"
+        )
 
 
 # One opaque operator each way: torch.compile keeps the loops whole instead of unrolling them.

@@ -195,7 +195,7 @@ def _peak_mebibytes(rows):
     """Memory that one step takes over what is there, in a process of its own."""
     code = f"""
 import torch, er_ssl
-torch.set_num_threads(2)
+torch.set_num_threads(1)
 def status(key):
     lines = open("/proc/self/status").read().splitlines()
     return next(int(line.split()[1]) / 1024 for line in lines if line.startswith(key))

@@ -92,6 +92,10 @@ class Average:
         if self._copies:
             torch._foreach_copy_(self._copies, [sources[i] for i in self._copied])
 
+    def names_of_means(self) -> list[str]:
+        """Names of what is averaged; the others are copied."""
+        return [self._names[i] for i in self._averaged]
+
     def means(self, sources: Sequence[Tensor]) -> Iterator[tuple[str, Tensor, Tensor]]:
         """Name, average and source of what is averaged."""
         for i in self._averaged:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from ema_scaling.schedule import Schedule
 
-MAX_GAIN = 100.0  # beyond it float32 rounding of the average would show in the readout
+MAX_GAIN = 1000.0  # beyond it float32 rounding of the average would show in the readout
 
 
 @dataclass

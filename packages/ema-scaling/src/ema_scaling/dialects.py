@@ -95,7 +95,7 @@ def write(args: Args, scaled: ScaledRecipe, dialect: Dialect) -> dict[str, Any]:
     """
     _check.one_of("dialect", dialect, ("native", *_READERS))
     if dialect == "native":
-        return scaled.recipe.to_dict()
+        return {**args, **{k: v for k, v in scaled.recipe.to_dict().items() if k in args}}
     return {**args, **_WRITERS[dialect](args, scaled)}
 
 

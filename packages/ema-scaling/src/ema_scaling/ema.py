@@ -101,6 +101,7 @@ class ModelEMA:
         bits = RandomBits(self.generator, rng) if precision == "stochastic" else None
         self.average = Average(self._tracked.slots, self._sources, precision, bits)
         self._values: dict[str, Tensor] | None = None
+        self._raw: dict[str, Tensor] | None = None
         self._depth = 0
 
     @property
@@ -172,21 +173,28 @@ class ModelEMA:
         return bool(finite)
 
     @torch.no_grad()
+    def readout(self) -> dict[str, Tensor]:
+        """The average by canonical name in its own dtypes, with the gain of ``corrected``.
+
+        Where there is no gain these are the stored tensors themselves: do not write to them.
+        """
+        gain = self.clock.readout_gain(self.schedule) if self.corrected else 1.0
+        values = dict(self.average.shadow)
+        if gain != 1:
+            now = sources(self._tracked, self._sources)
+            for name, shadow, source in self.average.means(now):
+                values[name] = torch.lerp(source.to(shadow.dtype), shadow, gain)
+        return values
+
+    @torch.no_grad()
     def weights(self) -> dict[str, Tensor]:
         """The averaged weights and buffers by canonical name, in the model's dtypes.
 
         They share memory with the average where the dtype is the same: do not write to them.
         """
         if self._values is None:
-            gain = self.clock.readout_gain(self.schedule) if self.corrected else 1.0
-            values = {}
-            now = sources(self._tracked, self._sources)
-            for i, slot in enumerate(self._tracked.slots):
-                shadow = self.average.shadow[slot.name]
-                if gain != 1 and slot.policy == "average":
-                    shadow = torch.lerp(now[i].to(shadow.dtype), shadow, gain)
-                values[slot.name] = shadow.to(now[i].dtype)
-            self._values = values
+            values, model = self.readout(), self.followed()
+            self._values = {name: value.to(model[name].dtype) for name, value in values.items()}
         return self._values
 
     def followed(self) -> dict[str, Tensor]:
@@ -245,6 +253,8 @@ class ModelEMA:
         with torch.no_grad():
             backup = [local(target).detach().clone() for _, target in targets]
         own = model is None or unwrap(model) is self._inner
+        if own and not self._depth:
+            self._raw = {slot.name: old for (slot, _), old in zip(targets, backup, strict=True)}
         self._depth += own
         try:
             self._write(targets, values)
@@ -254,6 +264,12 @@ class ModelEMA:
                 for (_, target), old in zip(targets, backup, strict=True):
                     local(target).copy_(old)
             self._depth -= own
+            if not self._depth:
+                self._raw = None
+
+    def raw_weights(self) -> dict[str, Tensor]:
+        """The followed model's own weights by canonical name, also inside ``swap``."""
+        return dict(self._raw) if self._raw is not None else self.followed()
 
     def copy_to(self, model: nn.Module | None = None) -> None:
         """Write the averaged weights into a model for good; the followed one by default.

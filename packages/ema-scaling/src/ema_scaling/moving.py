@@ -28,6 +28,19 @@ def _product(log_at: Callable[[float], float], start: float, stop: float) -> flo
     return math.fsum(part * log_at(k) for part, k in parts if part > 0)
 
 
+def _mean_decay(
+    log_decay: Callable[[float, float], float], n0: float, n1: float, batch: int
+) -> float:
+    """Mean decay from the starts of the small updates to the end; one cut short counts in part."""
+    total, log, stop = 0.0, 0.0, n1
+    while stop > n0:
+        start = max(n0, stop - batch)
+        log += log_decay(start, stop)
+        total += math.exp(log) * (stop - start)
+        stop = start
+    return total / (n1 - n0) if n1 > n0 else 1.0
+
+
 def _integral(log_at: Callable[[float], float], start: float, stop: float, length: float) -> float:
     """Integral of ``log_at`` by Gauss-Legendre on panels that the length and its corner bound."""
     total: list[float] = []
@@ -94,10 +107,17 @@ class Cosine(Schedule):
             return _product(self._log_at, start, stop)
         return _integral(self._log_at, start, stop, self.total / self.batch)
 
-    @property
-    def micro_batch(self) -> float:
-        """Samples of one small update."""
-        return self.batch
+    def path_share(self, n0: float, n1: float) -> float:
+        """The mean decay from the small updates' starts, or from anywhere, to the end."""
+        if self.form == "product":
+            return _mean_decay(self.log_decay, n0, n1, self.batch)
+        half, middle = (n1 - n0) / 2, (n1 + n0) / 2
+        return math.fsum(
+            weight
+            / 2
+            * (self.decay(middle - node * half, n1) + self.decay(middle + node * half, n1))
+            for node, weight in zip(_NODES, _WEIGHTS, strict=True)
+        )
 
     def _log_at(self, step: float) -> float:
         share = min(step * self.batch / self.total, 1.0)
@@ -153,10 +173,9 @@ class Warmup(Schedule):
         check_span(n0, n1)
         return _product(self._log_at, n0 / self.batch, n1 / self.batch)
 
-    @property
-    def micro_batch(self) -> float:
-        """Samples of one small update."""
-        return self.batch
+    def path_share(self, n0: float, n1: float) -> float:
+        """The mean decay from the small updates' starts to the end."""
+        return _mean_decay(self.log_decay, n0, n1, self.batch)
 
     def _log_at(self, step: float) -> float:
         if self.curve == "ratio":

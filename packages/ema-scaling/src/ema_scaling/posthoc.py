@@ -133,6 +133,7 @@ class PostHocEMA:
         model: the model to follow.
         sigma_rels: relative widths that are tracked.
         batch: samples of one optimizer step.
+        corrected: as in ``ModelEMA``; on by default, so that sparse updates keep the profile.
         **options: further arguments of ``ModelEMA``, such as ``update_every``.
 
     Raises:
@@ -154,12 +155,15 @@ class PostHocEMA:
         *,
         sigma_rels: Sequence[float] = (0.05, 0.1),
         batch: int = 1,
+        corrected: bool = True,
         **options: Any,
     ) -> None:
         if not sigma_rels:
             raise ValueError("sigma_rels must name at least one width, got none")
         self.emas = [
-            ModelEMA(model, PowerFunction(sigma_rel=width), batch=batch, **options)
+            ModelEMA(
+                model, PowerFunction(sigma_rel=width), batch=batch, corrected=corrected, **options
+            )
             for width in sigma_rels
         ]
 
@@ -205,9 +209,11 @@ class PostHocEMA:
                 raise ValueError(f"{path} is there already: pass overwrite=True to replace it")
             tensors = {
                 name: tensor.to(dtype) if tensor.is_floating_point() else tensor
-                for name, tensor in ema.average.shadow.items()
+                for name, tensor in ema.readout().items()
             }
+            means = sorted(ema.average.names_of_means())
             metadata = {"format": FORMAT, "version": str(VERSION), "kind": _KIND}
+            metadata["averaged"] = json.dumps(means)
             write_tensors(
                 path, tensors, {**metadata, "profile": json.dumps({"time": time, "gamma": gamma})}
             )
@@ -258,7 +264,7 @@ def synthesize(
         time=end,
         gamma=gamma,
     )
-    kinds = {kind for _, _, layout in used for kind, _ in layout.values()}
+    kinds = {kind for _, _, layout in used for kind, _, averaged in layout.values() if averaged}
     rounding = max(_ROUNDING.get(kind, 0.0) for kind in kinds) * fit.magnification
     if rounding > tolerance:
         raise ValueError(
@@ -267,7 +273,8 @@ def synthesize(
         )
     files = tuple(path.name for path, _, _ in used)
     report = Synthesis(gamma, sigma_rel, float(end), files, fit, rounding)
-    summed = _summed([path for path, _, _ in used], fit.weights, list(used[0][2]))
+    means = {name: averaged for name, (_, _, averaged) in used[0][2].items()}
+    summed = _summed([path for path, _, _ in used], fit.weights, means)
     metadata = {"format": FORMAT, "version": str(VERSION), "kind": "power-function-synthesis"}
     write_tensors(
         output, summed, {**metadata, "profile": json.dumps({"time": end, "gamma": gamma})}
@@ -275,16 +282,19 @@ def synthesize(
     return report
 
 
-Layout = dict[str, tuple[str, list[int]]]
+Layout = dict[str, tuple[str, list[int], bool]]
 
 
 def _described(path: Path) -> tuple[Path, tuple[float, float], Layout]:
-    """A snapshot's path, its (time, gamma), and dtype and shape of each tensor."""
+    """A snapshot's path, its (time, gamma), and each tensor's dtype, shape, is averaged."""
     metadata, header = read_header(path)
     if metadata.get("format") != FORMAT or metadata.get("kind") != _KIND:
         raise ValueError(f"{path} is no snapshot of {FORMAT}")
     profile = json.loads(metadata["profile"])
-    layout = {name: (entry["dtype"], entry["shape"]) for name, entry in header.items()}
+    averaged = set(json.loads(metadata["averaged"]))
+    layout = {
+        name: (entry["dtype"], entry["shape"], name in averaged) for name, entry in header.items()
+    }
     return path, (profile["time"], profile["gamma"]), layout
 
 
@@ -296,14 +306,16 @@ def _check_alike(layouts: list[tuple[Path, Layout]]) -> None:
             raise ValueError(f"{path} and {first} differ in {', '.join(names[:5])}")
 
 
-def _summed(paths: list[Path], weights: Sequence[float], names: list[str]) -> dict[str, Tensor]:
-    """The weighted sum, file by file and tensor by tensor; what is no float from the last file."""
+def _summed(
+    paths: list[Path], weights: Sequence[float], means: dict[str, bool]
+) -> dict[str, Tensor]:
+    """The weighted sum, file by file and tensor by tensor; what was only copied, from the last."""
     total: dict[str, Tensor] = {}
     for path, weight in zip(paths, weights, strict=True):
         with safe_open(path, framework="pt") as file:
-            for name in names:
+            for name, averaged in means.items():
                 tensor = file.get_tensor(name)
-                if not tensor.is_floating_point():
+                if not averaged:
                     total[name] = tensor
                 elif name in total:
                     total[name].add_(tensor, alpha=weight)

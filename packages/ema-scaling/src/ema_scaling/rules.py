@@ -85,7 +85,7 @@ def half_life(decay: float, *, batch: int = 1) -> float:
 
     Example:
         >>> round(half_life(0.9999, batch=256))
-        1774365
+        1774368
     """
     if not 0 < _check.fraction("decay", decay) < 1:
         raise ValueError(f"decay must lie strictly between 0 and 1 for a half-life, got {decay}")

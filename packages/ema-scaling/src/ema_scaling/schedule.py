@@ -11,7 +11,6 @@ from dataclasses import dataclass, field, fields
 
 from ema_scaling import _check
 from ema_scaling.profiles import gamma_to_sigma_rel, sigma_rel_to_gamma
-from ema_scaling.rules import readout_gain
 
 
 class Schedule(ABC):
@@ -21,10 +20,13 @@ class Schedule(ABC):
     def log_decay(self, n0: float, n1: float) -> float:
         """The logarithm of ``decay(n0, n1)``, at most 0; it adds up over adjoining spans."""
 
-    @property
     @abstractmethod
-    def micro_batch(self) -> float:
-        """Samples of one small update at which the schedule was set; 0 for a continuous one."""
+    def path_share(self, n0: float, n1: float) -> float:
+        """The share of a straight path's movement over the span by which the average lags it.
+
+        The mean, over the small updates of the span, of the decay from each one's start to the
+        end; a continuous average's mean is an integral.
+        """
 
     def decay(self, n0: float, n1: float) -> float:
         """The share of the average at ``n0`` samples that is left at ``n1`` samples."""
@@ -37,18 +39,12 @@ class Schedule(ABC):
     def gain(self, n0: float, n1: float) -> float:
         """The readout gain of one update over ``[n0, n1]``; see ``rules.readout_gain``.
 
-        The decay is taken as even within the span: exact for a constant one, and off by the
-        square of its relative change over one update otherwise.
+        It is ``path_share / decay``, infinite where nothing is kept.
         """
         log = self.log_decay(n0, n1)
-        if log == 0 or n1 == n0:
+        if log == 0:
             return 1.0
-        if log < -700:
-            return math.inf
-        if not self.micro_batch:
-            return math.expm1(log) / (log * math.exp(log))
-        kappa = (n1 - n0) / self.micro_batch
-        return readout_gain(math.exp(log / kappa), kappa)
+        return self.path_share(n0, n1) / math.exp(log) if log > -700 else math.inf
 
     def spec(self) -> dict[str, float | str]:
         """The schedule as plain JSON, as checkpoints store it and compare it on resume."""
@@ -96,10 +92,14 @@ class Constant(Schedule):
         check_span(n0, n1)
         return self._log * (n1 - n0) if n1 > n0 else 0.0
 
-    @property
-    def micro_batch(self) -> float:
-        """Samples of the update at which the decay was set."""
-        return self.batch
+    def path_share(self, n0: float, n1: float) -> float:
+        """The mean decay from the small updates' starts to the end: a geometric series."""
+        check_span(n0, n1)
+        kappa = (n1 - n0) / self.batch
+        if self._log == 0 or kappa == 0:
+            return 1.0
+        log = self._log * self.batch
+        return math.exp(log) * math.expm1(kappa * log) / (kappa * math.expm1(log))
 
 
 @dataclass(frozen=True)
@@ -130,10 +130,10 @@ class HalfLife(Schedule):
         check_span(n0, n1)
         return -math.log(2) * (n1 - n0) / self.samples
 
-    @property
-    def micro_batch(self) -> float:
-        """0: a continuous average has no small update."""
-        return 0.0
+    def path_share(self, n0: float, n1: float) -> float:
+        """The mean decay from anywhere in the span to its end."""
+        log = self.log_decay(n0, n1)
+        return math.expm1(log) / log if log else 1.0
 
 
 @dataclass(frozen=True)
@@ -174,10 +174,13 @@ class PowerFunction(Schedule):
             return 0.0
         return (self.gamma + 1) * math.log(n0 / n1) if n0 else -math.inf
 
-    @property
-    def micro_batch(self) -> float:
-        """0: the profile is defined in continuous time."""
-        return 0.0
+    def path_share(self, n0: float, n1: float) -> float:
+        """The mean decay from anywhere in the span to its end."""
+        log = self.log_decay(n0, n1)
+        if n0 == n1:
+            return 1.0
+        share = n1 / (n1 - n0) / (self.gamma + 2)
+        return -math.expm1((self.gamma + 2) / (self.gamma + 1) * log) * share
 
 
 def as_schedule(schedule: Schedule | float, *, batch: int = 1) -> Schedule:

@@ -217,7 +217,7 @@ def rule_gap(
         >>> print(rule_gap(Parabola(), 64, lr=0.001, decay=0.999, samples=8192))
         kappa   64, with the rule  model 0.0119, EMA 0.0186, spread x 1.008
         >>> print(rule_gap(Parabola(), 64, lr=0.001, decay=0.999, samples=8192, scaled=False))
-        kappa   64, decay kept     model 0.0119, EMA 0.3582, spread x 0.077
+        kappa   64, decay kept     model 0.0119, EMA 0.3583, spread x 0.077
     """
     base = parabola.moments(lr=lr, decay=decay, samples=samples)
     large = parabola.moments(

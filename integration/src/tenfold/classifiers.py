@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 
 def conv_features(channels: int = 1, width: int = 16, *, norm: bool = False) -> nn.Sequential:
-    """Return three strided convolutions, width to 4 width: ``(B, C, H, W) -> (B, 4 width)``.
+    """Return three strided convolutions, width to 4 width: ``(B, C, H, W)`` to a feature map.
 
     Args:
         channels: of the images.
@@ -20,7 +20,7 @@ def conv_features(channels: int = 1, width: int = 16, *, norm: bool = False) -> 
     Example:
         >>> import torch
         >>> conv_features()(torch.zeros(5, 1, 28, 28)).shape
-        torch.Size([5, 64])
+        torch.Size([5, 64, 4, 4])
     """
     widths = (channels, width, 2 * width, 4 * width)
     layers: list[nn.Module] = []
@@ -28,18 +28,26 @@ def conv_features(channels: int = 1, width: int = 16, *, norm: bool = False) -> 
         layers += [nn.Conv2d(before, after, 3, stride=2, padding=1)]
         layers += [nn.GroupNorm(8, after)] if norm else []
         layers += [nn.ReLU()]
-    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    for layer in layers:
+        if isinstance(layer, nn.Conv2d) and layer.bias is not None:
+            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+            nn.init.zeros_(layer.bias)
+    return nn.Sequential(*layers)
 
 
-def conv_classifier(classes: int = 10, *, channels: int = 1, width: int = 16) -> nn.Sequential:
-    """Return the convolutions above and a linear layer: ``(B, C, H, W) -> (B, classes)`` logits.
+def conv_classifier(
+    classes: int = 10, *, channels: int = 1, size: int = 28, width: int = 16
+) -> nn.Sequential:
+    """Return the convolutions above and one linear layer: ``(B, C, H, W) -> (B, classes)`` logits.
 
     Example:
         >>> import torch
         >>> conv_classifier()(torch.zeros(5, 1, 28, 28)).shape
         torch.Size([5, 10])
     """
-    return nn.Sequential(*conv_features(channels, width), nn.Linear(4 * width, classes))
+    side = (size + 7) // 8
+    head = nn.Linear(4 * width * side * side, classes)
+    return nn.Sequential(*conv_features(channels, width), nn.Flatten(), head)
 
 
 class Block(nn.Module):

@@ -1,5 +1,7 @@
 """Small encoders that train in seconds, a ResNet for real scale, and the heads above them."""
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor, nn
 
@@ -8,13 +10,15 @@ def small_encoder(channels: int = 1) -> nn.Sequential:
     """Return three strided convolutions, 32-64-128: ``(B, C, H, W) -> (B, 128)``, 93,000 weights.
 
     Example:
-        >>> import torch
+        >>> from itertools import pairwise
+
+    import torch
         >>> small_encoder()(torch.zeros(5, 1, 28, 28)).shape
         torch.Size([5, 128])
     """
     widths = (channels, 32, 64, 128)
     layers: list[nn.Module] = []
-    for before, after in zip(widths, widths[1:], strict=False):
+    for before, after in pairwise(widths):
         layers += [nn.Conv2d(before, after, 3, stride=2, padding=1, bias=False)]
         layers += [nn.BatchNorm2d(after), nn.ReLU(inplace=True)]
     encoder = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten())

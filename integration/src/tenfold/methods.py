@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 
 import torch
 from er_ssl import (
-    DistillationERLoss,
     DiscreteERLoss,
+    DistillationERLoss,
     effective_rank,
     embedding_std,
     er_bound,

@@ -1,4 +1,4 @@
-"""Many training runs as an append-only journal: any number of processes fill it, a kill loses one run."""
+"""Many training runs in an append-only journal: a kill loses the runs under way, no more."""
 
 import json
 import os

@@ -23,6 +23,7 @@ class Prototypes(nn.Module):
         self.directions = nn.Parameter(torch.randn(clusters, dim))
 
     def forward(self, z: Tensor) -> Tensor:
+        """Return the cosines."""
         return F.normalize(z, dim=1) @ F.normalize(self.directions, dim=1).T
 
 

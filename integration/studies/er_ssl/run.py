@@ -85,12 +85,13 @@ def tuning_tasks(size: dict[str, int]) -> list[Task]:
     """One seed, validation rows: kappa of all three, the entropy's weight of the two with ER."""
     common = {"part": "tune", "seed": 100, "batch": 256, "epochs": size["tune"]}
     common["train"] = size["train"]
-    tasks: list[Task] = [{"method": "SimCLR", "kappa": kappa, **common} for kappa in KAPPAS]
-    for method in ("bare distillation + ER", "SimCLR + ER"):
-        for kappa in KAPPAS:
-            for weight in WEIGHTS:
-                tasks.append({"method": method, "kappa": kappa, "weight": weight, **common})
-    return tasks
+    grid = [
+        {"method": method, "kappa": kappa, "weight": weight, **common}
+        for method in ("bare distillation + ER", "SimCLR + ER")
+        for kappa in KAPPAS
+        for weight in WEIGHTS
+    ]
+    return [{"method": "SimCLR", "kappa": kappa, **common} for kappa in KAPPAS] + grid
 
 
 def best(tuned: list[tuple[Task, dict[str, Any]]]) -> dict[str, dict[str, float]]:
@@ -118,16 +119,17 @@ def arm_tasks(size: dict[str, int], settings: dict[str, dict[str, float]]) -> li
 def curve_tasks(size: dict[str, int]) -> list[Task]:
     """Entropy and reconstruction over training, over two decays and two batch sizes, two seeds."""
     common = {"part": "curves", "epochs": size["curves"], "train": size["train"]}
-    tasks: list[Task] = []
-    for seed in range(2):
-        for batch in (64, 512):
-            for method in ("BYOL", "BYOL + ER", "DINO", "DINO + ER"):
-                for decay in (0.8, 0.99):
-                    task = {"method": method, "decay": decay, "batch": batch, "seed": seed}
-                    tasks.append(task | common)
-            for method in ("SwAV", "DeepCluster"):
-                tasks.append({"method": method, "batch": batch, "seed": seed} | common)
-    return tasks
+    taught = [
+        {"method": method, "decay": decay}
+        for method in ("BYOL", "BYOL + ER", "DINO", "DINO + ER")
+        for decay in (0.8, 0.99)
+    ]
+    return [
+        {**arm, "batch": batch, "seed": seed, **common}
+        for seed in range(2)
+        for batch in (64, 512)
+        for arm in [*taught, {"method": "SwAV"}, {"method": "DeepCluster"}]
+    ]
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""Labelled images as uint8 arrays: the Fashion-MNIST split inside, CIFAR-10 from a user's folder."""
+"""Labelled uint8 images: the Fashion-MNIST split inside, CIFAR-10 from a user's folder."""
 
 import gzip
 from dataclasses import dataclass

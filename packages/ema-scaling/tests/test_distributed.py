@@ -1,41 +1,15 @@
 """Two gloo processes on one machine: shards of FSDP2, replicas, distributed checkpoints."""
 
-import os
-import socket
+import subprocess
 import sys
-import traceback
 from pathlib import Path
 
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 from torch import nn
 
 pytestmark = pytest.mark.distributed
-
-
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
-
-
-def entry(rank, name, world, port, folder):
-    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", rank=rank, world_size=world)
-    try:
-        globals()[name](rank, Path(folder))
-    except BaseException:
-        traceback.print_exc(file=sys.stderr)
-        raise
-    finally:
-        dist.destroy_process_group()
-
-
-def launch(function, folder, world=2):
-    mp.spawn(entry, (function.__name__, world, free_port(), str(folder)), nprocs=world, join=True)
 
 
 def network():
@@ -159,10 +133,46 @@ def check_replicas(rank, folder):
     ema(torch.ones(1, 3))
 
 
-@pytest.mark.parametrize(
-    "check",
-    [check_shards, check_nonfinite_on_one_rank, check_distributed_checkpoint, check_replicas],
-    ids=lambda check: check.__name__,
-)
-def test_two_processes_agree(check, tmp_path):
-    launch(check, tmp_path)
+CHECKS = (
+    check_shards, check_nonfinite_on_one_rank, check_distributed_checkpoint, check_replicas,
+)  # fmt: skip
+
+
+def process(rank, folder):
+    """One of the two processes: all checks, each with its outcome in a file."""
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", f"file://{folder}/rendezvous", rank=rank, world_size=2)
+    for check in CHECKS:
+        check(rank, folder)
+        (folder / f"{check.__name__}-{rank}").write_text("passed")
+    dist.destroy_process_group()
+
+
+@pytest.fixture(scope="module")
+def outcomes(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("gloo")
+    started = [
+        subprocess.Popen(
+            [sys.executable, __file__, str(rank), str(folder)],
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        )
+        for rank in range(2)
+    ]  # fmt: skip
+    texts = []
+    try:
+        texts = [each.communicate(timeout=100)[0] for each in started]
+    finally:
+        for each in started:
+            each.kill()
+    return folder, "\n".join(texts)
+
+
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
+def test_two_processes_agree(check, outcomes):
+    folder, text = outcomes
+    for rank in range(2):
+        assert (folder / f"{check.__name__}-{rank}").exists(), text[-3000:]
+
+
+if __name__ == "__main__":
+    process(int(sys.argv[1]), Path(sys.argv[2]))

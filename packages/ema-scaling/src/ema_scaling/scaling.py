@@ -264,13 +264,14 @@ def _of_the_average(base: Recipe, kappa: float) -> Iterator[Caution]:
         yield Caution("first-order", text)
     if base.ema_decay_end is not None and (total := base.total_samples) is not None:
         update = base.batch * base.ema_update_every
-        truth = Cosine(decay, base.ema_decay_end, total=total, batch=update)
-        ends = [rules.scale_decay(d, kappa) for d in (decay, base.ema_decay_end)]
-        if decay == 0 or truth.log_decay(0, total) == 0:
+        starts = (decay, base.ema_decay_end)
+        ends = tuple(rules.scale_decay(d, kappa) for d in starts)
+        if min(*starts, *ends) < 0.01 or min(starts) == 1:
             return
-        naive = Cosine(*ends, total=total, batch=round(kappa * update))
+        truth = Cosine(*starts, total=total, batch=update, form="continuous")
+        naive = Cosine(*ends, total=total, batch=round(kappa * update), form="continuous")
         off = naive.log_decay(0, total) / truth.log_decay(0, total) - 1
         yield Caution(
-            "cosine", f"a cosine from decay ** kappa forgets {off:+.1%} over the run; "
+            "cosine", f"a cosine from decay ** kappa forgets about {off:+.1%} over the run; "
             f"ema_scaling.Cosine on the clock of samples with batch={update} is exact",
         )  # fmt: skip

@@ -15,7 +15,8 @@ def conv_features(channels: int = 1, width: int = 16, *, norm: bool = False) -> 
     Args:
         channels: of the images.
         width: of the first convolution; the others have twice and four times as many.
-        norm: whether a group normalisation of 8 groups stands after each.
+        norm: whether each image is standardised, and a group normalisation of 8 groups stands
+            after each convolution.
 
     Example:
         >>> import torch
@@ -23,7 +24,7 @@ def conv_features(channels: int = 1, width: int = 16, *, norm: bool = False) -> 
         torch.Size([5, 64, 4, 4])
     """
     widths = (channels, width, 2 * width, 4 * width)
-    layers: list[nn.Module] = []
+    layers: list[nn.Module] = [nn.GroupNorm(1, channels, affine=False)] if norm else []
     for before, after in zip(widths, widths[1:], strict=False):
         layers += [nn.Conv2d(before, after, 3, stride=2, padding=1)]
         layers += [nn.GroupNorm(8, after)] if norm else []
@@ -36,7 +37,7 @@ def conv_features(channels: int = 1, width: int = 16, *, norm: bool = False) -> 
 
 
 def conv_classifier(
-    classes: int = 10, *, channels: int = 1, size: int = 28, width: int = 16
+    classes: int = 10, *, channels: int = 1, size: int = 28, width: int = 16, norm: bool = False
 ) -> nn.Sequential:
     """Return the convolutions above and one linear layer: ``(B, C, H, W) -> (B, classes)`` logits.
 
@@ -47,7 +48,43 @@ def conv_classifier(
     """
     side = (size + 7) // 8
     head = nn.Linear(4 * width * side * side, classes)
-    return nn.Sequential(*conv_features(channels, width), nn.Flatten(), head)
+    return nn.Sequential(*conv_features(channels, width, norm=norm), nn.Flatten(), head)
+
+
+class GhostNorm(nn.Module):
+    """Batch normalisation over groups of ``rows`` rows, whatever the batch: ``(B, F)`` to the same.
+
+    The expected gradient then does not depend on the batch, as it does with the usual kind; the
+    groups' own statistics are used always.
+
+    Args:
+        features: how many.
+        rows: of a group; batches must be multiples of it.
+
+    Raises:
+        ValueError: in the forward pass, if a batch is no multiple.
+
+    Example:
+        >>> import torch
+        >>> GhostNorm(1, rows=2)(torch.tensor([[1.0], [3.0], [5.0], [9.0]])).flatten().round()
+        tensor([-1.,  1., -1.,  1.], grad_fn=<RoundBackward0>)
+    """
+
+    def __init__(self, features: int, *, rows: int = 32) -> None:
+        super().__init__()
+        self.rows = rows
+        self.weight, self.bias = (
+            nn.Parameter(torch.ones(features)),
+            nn.Parameter(torch.zeros(features)),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return features of the same shape."""
+        if len(x) % self.rows:
+            raise ValueError(f"a batch must be a multiple of {self.rows} rows, got {len(x)}")
+        groups = x.view(-1, self.rows, x.shape[1])
+        spread, mean = torch.var_mean(groups, 1, correction=0, keepdim=True)
+        return ((groups - mean) * (spread + 1e-5).rsqrt() * self.weight + self.bias).view_as(x)
 
 
 class Block(nn.Module):

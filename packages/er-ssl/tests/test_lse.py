@@ -223,6 +223,7 @@ print(status("VmHWM") - before)
         ({"a": torch.zeros(2, 3), "scale": 0.0}, "scale must be positive and finite, got 0.0"),
         ({"a": torch.zeros(2, 3), "scale": math.nan}, "got nan"),
         ({"a": torch.zeros(2, 3), "scale": torch.ones(2)}, "0-d"),
+        ({"a": torch.zeros(2, 3), "scale": torch.tensor(-2.0)}, "scale must be .* got -2.0"),
         ({"a": torch.zeros(2, 3), "block_size": 0}, "block_size must be at least 1, got 0"),
     ],
 )

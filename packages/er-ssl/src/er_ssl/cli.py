@@ -133,11 +133,14 @@ def _read_embeddings(path: Path) -> Tensor:
 
 def _plot(arguments: argparse.Namespace) -> None:
     figure = plot_trace(read_trace(arguments.trace), title=arguments.title)
+    from matplotlib import rc_context  # there, or plot_trace has said that it is not
+
     out: Path = arguments.out
     handle, temporary = tempfile.mkstemp(dir=out.parent, suffix=out.suffix)
     os.close(handle)
     try:
-        figure.savefig(temporary, metadata={"Date": None} if out.suffix == ".svg" else None)
+        with rc_context({"svg.hashsalt": "er-ssl"}):  # the same picture, to the byte
+            figure.savefig(temporary, metadata={"Date": None} if out.suffix == ".svg" else None)
         os.replace(temporary, out)
     except BaseException:
         os.unlink(temporary)

@@ -1,13 +1,16 @@
 """The von Mises-Fisher density's constant, exact in any dimension and differentiable in kappa."""
 
 import math
+from collections import defaultdict
+from fractions import Fraction
+from functools import lru_cache
 from typing import Any
 
 import torch
 from torch import Tensor
 
 _SERIES_BELOW = 32.0  # in w = hypot(nu, kappa): below, the power series; above, the expansion
-_SERIES_TERMS = 120
+_SERIES_TERMS = 64  # the last is 1e-20 of the sum at most
 _EXPANSION_TERMS = 12
 
 
@@ -63,8 +66,14 @@ def vmf_log_normalizer(d: int, kappa: float | Tensor) -> Tensor:
     if not isinstance(kappa, Tensor):
         if not (0 <= kappa < math.inf):
             raise ValueError(f"kappa must be at least 0 and finite, got {kappa}")
-        kappa = torch.tensor(kappa, dtype=torch.float64)
+        return torch.tensor(_log_normalizer_of_number(d, kappa), dtype=torch.float64)
     return (-_LogMeanExp.apply(kappa.double(), d) - log_sphere_area(d)).to(kappa.dtype)
+
+
+@lru_cache(maxsize=256)
+def _log_normalizer_of_number(d: int, kappa: float) -> float:
+    """A training step asks for the same one again and again."""
+    return float(-_log_mean_exp(torch.tensor(kappa, dtype=torch.float64), d)) - log_sphere_area(d)
 
 
 def vmf_mean_cosine(d: int, kappa: float | Tensor) -> Tensor:
@@ -148,20 +157,14 @@ def _log_expansion(w: Tensor, nu: float) -> Tensor:
 
 def _debye_polynomials(terms: int) -> list[list[float]]:
     """Coefficients in ``p^2`` of ``u_k(p) / p^k``, by the recurrence of the expansion."""
-    from fractions import Fraction  # only here, once
-
     u = {0: Fraction(1)}  # power of p -> coefficient
     table = [[1.0]]
     for k in range(1, terms + 1):
-        following: dict[int, Fraction] = {}
-
-        def add(power: int, value: Fraction, into: dict[int, Fraction] = following) -> None:
-            into[power] = into.get(power, Fraction(0)) + value
-
+        # u_{k+1} = p^2 (1 - p^2) u_k' / 2 + (1/8) integral_0^p (1 - 5 t^2) u_k dt
+        following: dict[int, Fraction] = defaultdict(Fraction)
         for n, c in u.items():
-            # u_{k+1} = p^2 (1 - p^2) u_k' / 2 + (1/8) integral_0^p (1 - 5 t^2) u_k dt
-            add(n + 1, c * n / 2 + c / (8 * (n + 1)))
-            add(n + 3, -c * n / 2 - 5 * c / (8 * (n + 3)))
+            following[n + 1] += c * n / 2 + c / (8 * (n + 1))
+            following[n + 3] -= c * n / 2 + 5 * c / (8 * (n + 3))
         u = following
         table.append([float(u.get(k + 2 * m, 0)) for m in range(k + 1)])
     return table

@@ -2,30 +2,37 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 _PROGRAM = """
-import resource
+from pathlib import Path
+def kibibytes(field):
+    return int(Path("/proc/self/status").read_text().split(field + ":")[1].split()[0])
 {setup}
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+before = kibibytes("VmRSS")
+Path("/proc/self/clear_refs").write_text("5")  # starts the peak anew
 {job}
-after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-print(after - before)
+print(kibibytes("VmHWM") - before)
 """
 
 
-def extra_mebibytes(setup: str, job: str) -> float:
-    """Return by how much the job raises the process' peak of resident memory, in MiB.
+def extra_mebibytes(setup: str, job: str) -> float | None:
+    """Return how far a job's peak of resident memory is above where it started, in MiB.
 
     Args:
         setup: Python statements that come before: imports, inputs, a small run to warm up.
         job: Python statements that are measured.
 
+    Returns:
+        MiB; None where the system does not tell (all but Linux).
+
     Raises:
         RuntimeError: if the program fails, with the last line that it printed.
     """
+    if not Path("/proc/self/clear_refs").exists():
+        return None
     program = _PROGRAM.format(setup=setup, job=job)
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     if done.returncode:
         raise RuntimeError(f"the measured job failed: {done.stderr.strip().splitlines()[-1]}")
-    unit = 2**20 if sys.platform == "darwin" else 2**10
-    return int(done.stdout) / unit
+    return int(done.stdout) / 1024

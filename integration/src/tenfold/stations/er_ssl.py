@@ -179,10 +179,10 @@ def _tables(runs: dict[str, list["Run"]], memory: dict[str, float]) -> dict[str,
         "seed": [seed for _, seed, _ in rows],
         "linear probe": [str(run.probe) for _, _, run in rows],
         "20 neighbours": [str(run.knn) for _, _, run in rows],
-        "spread (0 to 1)": [run.std if run.trace else np.nan for _, _, run in rows],
+        "spread (0 to 1)": [f"{run.std:.3f}" if run.trace else "" for _, _, run in rows],
         "effective rank": [run.rank for _, _, run in rows],
         "entropy, floor 0 to ceiling 1": [
-            _level(run) if run.trace else np.nan for _, _, run in rows
+            f"{_level(run):.3f}" if run.trace else "" for _, _, run in rows
         ],
     }
     cost = {"contrastive loss": list(memory), "extra memory, MiB": list(memory.values())}
@@ -196,10 +196,11 @@ def _memory() -> dict[str, float]:
     from tenfold.memory import extra_mebibytes
 
     names = {"streamed (er_ssl.NTXentLoss)": "NTXentLoss(0.1)", "dense (cross_entropy)": "dense"}
-    return {
-        name: round(extra_mebibytes(SETUP.replace("{loss}", loss), f"go({loss}, {ROWS // 2})"), 1)
+    found = {
+        name: extra_mebibytes(SETUP.replace("{loss}", loss), f"go({loss}, {ROWS // 2})")
         for name, loss in names.items()
     }
+    return {name: round(mebibytes, 1) for name, mebibytes in found.items() if mebibytes is not None}
 
 
 def _curves(runs: dict[str, list["Run"]]) -> list[Lines]:

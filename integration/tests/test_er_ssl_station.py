@@ -53,12 +53,12 @@ def tiny(images):
 def test_paper_scale_reads_cifar_and_trains_a_resnet(monkeypatch):
     images = importlib.import_module("tenfold.data.images")
     g = torch.Generator().manual_seed(0)
-    rows = torch.randint(0, 256, (48, 3, 32, 32), dtype=torch.uint8, generator=g).numpy()
-    labels = torch.arange(48).numpy() % 10
-    split = images.Split("fake CIFAR-10", rows[:32], labels[:32], rows[32:], labels[32:], ())
+    rows = torch.randint(0, 256, (16, 3, 32, 32), dtype=torch.uint8, generator=g).numpy()
+    labels = torch.arange(16).numpy() % 10
+    split = images.Split("fake CIFAR-10", rows[:8], labels[:8], rows[8:], labels[8:], ())
     monkeypatch.setattr(images, "cifar10", lambda root: split)
     monkeypatch.setattr(from_file, "EPOCHS", {"paper": 1})
-    monkeypatch.setattr(from_file, "BATCH", {"paper": 32})
+    monkeypatch.setattr(from_file, "BATCH", {"paper": 8})
     monkeypatch.setattr(from_file, "ROWS", 256)
     result = from_file.Station().run(Context(scale="paper", data_root="x"))
     assert "fake CIFAR-10" in result.notes[1]

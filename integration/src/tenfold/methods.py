@@ -224,7 +224,7 @@ def measure(
     online = method.online(views(test[:1000], torch.Generator().manual_seed(0)))
     return Run(
         probe=linear_probe(train_features, labels, features, test_labels),
-        knn=knn_probe(train_features, labels, features, test_labels),
+        knn=knn_probe(train_features, labels, features, test_labels, k=min(20, len(images))),
         std=float(embedding_std(online)),
         rank=float(effective_rank(features)),
         loss=loss,

@@ -150,7 +150,8 @@ def markdown(report: dict) -> str:
             f"{peaks[name]:.0f} MiB" if name in peaks else "-"
             for name in ("er-ssl", "lightly", "dense")
         ]
-        growth = f"{ours / unit:.2g}" if unit else "-"
+        share = ours / unit if unit else None
+        growth = "-" if share is None else f"{share:.3f}" if share < 1 else f"{share:.0f}"
         lines.append(f"| {rows:,} | {' | '.join([*ratios, growth, *sizes])} |")
     versions = ", ".join(f"{name} {version}" for name, version in report["versions"].items())
     lines += [

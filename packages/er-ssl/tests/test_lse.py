@@ -122,6 +122,15 @@ def test_rows_far_below_the_largest_logit_do_not_underflow():
     torch.testing.assert_close(got, torch.full((6,), math.log(5)))
 
 
+@pytest.mark.parametrize("scale", [39.0, 41.0, 100.0, 1e3, 1e5])
+def test_float32_neither_overflows_nor_underflows_at_any_temperature(rows, scale):
+    a = torch.cat([rows(0, 20, 4, spread=0.01), -rows(0, 20, 4, spread=0.01), rows(1, 20, 4)])
+    a = a / a.norm(dim=1, keepdim=True)  # logits from -scale to scale
+    got = row_logsumexp(a.float(), scale=scale, exclude_self=True, block_size=16)
+    want = dense(a, None, scale, exclude_self=True)
+    torch.testing.assert_close(got.double(), want, rtol=1e-5, atol=1e-5 * scale)
+
+
 def test_one_pair_in_many_blocks_has_no_self_left():
     a = torch.eye(2, dtype=torch.float64).requires_grad_()
     out = row_logsumexp(a, scale=500.0, exclude_self=True, block_size=1)
@@ -223,6 +232,7 @@ print(status("VmHWM") - before)
         ({"a": torch.zeros(2, 3), "scale": 0.0}, "scale must be positive and finite, got 0.0"),
         ({"a": torch.zeros(2, 3), "scale": math.nan}, "got nan"),
         ({"a": torch.zeros(2, 3), "scale": torch.ones(2)}, "0-d"),
+        ({"a": torch.zeros(2, 3), "scale": torch.tensor(-2.0)}, "scale must be .* got -2.0"),
         ({"a": torch.zeros(2, 3), "block_size": 0}, "block_size must be at least 1, got 0"),
     ],
 )

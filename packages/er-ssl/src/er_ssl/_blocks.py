@@ -7,6 +7,8 @@ exponential serves a block's rows and its columns. Elsewhere every row keeps a r
 import torch
 from torch import Tensor
 
+from er_ssl._checks import check_positive
+
 _LIMIT = {torch.float32: 40.0, torch.float64: 300.0}  # sums of 1e9 such exponentials are finite
 
 
@@ -16,6 +18,7 @@ def forward(
     """``(N,)``: log of the summed exponentials of every row."""
     with torch.autocast(a.device.type, enabled=False):
         factor = float(scale)
+        check_positive("scale", factor)  # one that is learnt is seen here for the first time
         if not _within_limit(a, b, factor, unit):
             return _forward_shifted(a, b, factor, self_offset, block)
         total = a.new_zeros(len(a))

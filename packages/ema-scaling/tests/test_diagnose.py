@@ -5,11 +5,10 @@ import random
 
 import pytest
 import torch
+from ema_scaling import ModelEMA, Recorder, compare, load_runs
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
-
-from ema_scaling import ModelEMA, Recorder, compare, load_runs
 
 
 def runs(seeds, shift=0.0, noise=0.1, step=10):

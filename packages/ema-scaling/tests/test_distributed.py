@@ -91,7 +91,6 @@ def check_nonfinite_on_one_rank(rank, folder):
 
 def check_distributed_checkpoint(rank, folder):
     import torch.distributed.checkpoint as dcp
-
     from ema_scaling import Cosine, ModelEMA
 
     def build():

@@ -13,7 +13,6 @@ pytest.importorskip("accelerate")
 
 import lightning.pytorch as pl
 from accelerate import Accelerator
-
 from ema_scaling import ModelEMA
 from ema_scaling.integrations.accelerate import follow
 from ema_scaling.integrations.lightning import EMACallback

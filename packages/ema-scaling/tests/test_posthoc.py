@@ -3,13 +3,12 @@ import warnings
 
 import pytest
 import torch
+from ema_scaling import PostHocEMA, PowerFunction, sigma_rel_to_gamma, solve_weights, synthesize
+from ema_scaling.posthoc import LowPrecisionWarning
 from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file
 from torch import nn
-
-from ema_scaling import PostHocEMA, PowerFunction, sigma_rel_to_gamma, solve_weights, synthesize
-from ema_scaling.posthoc import LowPrecisionWarning
 
 GAMMAS = (sigma_rel_to_gamma(0.05), sigma_rel_to_gamma(0.1))
 

@@ -4,12 +4,11 @@ import math
 
 import pytest
 import torch
+from ema_scaling import ModelEMA
+from ema_scaling._kernels import BLOCK, flat, is_dense
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
-
-from ema_scaling import ModelEMA
-from ema_scaling._kernels import BLOCK, flat, is_dense
 
 
 def constant_model(value, size=1, dtype=torch.float32):

@@ -1,9 +1,8 @@
 import re
 from pathlib import Path
 
-import pytest
-
 import ema_scaling
+import pytest
 
 ROOT = Path(__file__).parent.parent
 

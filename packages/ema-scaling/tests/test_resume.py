@@ -4,11 +4,10 @@ import json
 
 import pytest
 import torch
-from safetensors import safe_open
-from torch import nn
-
 from ema_scaling import BatchSchedule, Constant, Cosine, ModelEMA, ProgressiveScaler
 from ema_scaling.files import read_header
+from safetensors import safe_open
+from torch import nn
 
 
 def build(seed=0):

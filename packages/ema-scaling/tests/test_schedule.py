@@ -1,9 +1,6 @@
 import math
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-
 from ema_scaling import Constant, Cosine, HalfLife, PowerFunction, Schedule, Warmup
 from ema_scaling.profiles import (
     MAX_SIGMA_REL,
@@ -12,6 +9,8 @@ from ema_scaling.profiles import (
     mean_time,
     sigma_rel_to_gamma,
 )
+from hypothesis import given
+from hypothesis import strategies as st
 
 EVERY = [
     Constant(0.999, batch=32),

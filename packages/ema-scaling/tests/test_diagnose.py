@@ -91,6 +91,18 @@ def test_false_alarms_are_rare_and_a_gap_is_found():
     assert misses <= 20
 
 
+def test_one_law_in_six_is_called_unclear_with_five_seeds_a_side():
+    """300 comparisons of one law: the README's figure, 0.15 by Student's t, within 0.06."""
+    draw = random.Random(0)
+
+    def group():
+        return [[{"samples": 0, "loss": draw.gauss(0, 1)}] for _ in range(5)]
+
+    verdicts = [compare(group(), group(), "loss").verdict for _ in range(300)]
+    assert verdicts.count("unclear") / 300 == pytest.approx(0.153, abs=0.06)
+    assert verdicts.count("apart") <= 4
+
+
 def test_what_cannot_be_compared_says_why():
     base = runs([0, 1])
     with pytest.raises(ValueError, match="have no spread over seeds: give two seeds or more"):

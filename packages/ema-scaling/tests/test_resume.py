@@ -129,7 +129,7 @@ def test_another_batch_without_kappa_is_refused_and_the_message_has_the_fix(tmp_
 def test_another_schedule_readout_precision_or_model_is_refused(tmp_path):
     path = tmp_path / "ema.safetensors"
     ModelEMA(build(), 0.99).save_safetensors(path)
-    with pytest.raises(ValueError, match="the state's schedule is .*pass strict=False"):
+    with pytest.raises(ValueError, match=r"the state's schedule is .*pass strict=False"):
         ModelEMA(build(), 0.9).load_safetensors(path)
     ModelEMA(build(), 0.9).load_safetensors(path, strict=False)
     with pytest.raises(ValueError, match="the state's corrected is False"):

@@ -13,8 +13,9 @@ from torch import Tensor
 
 Precision = Literal["fp32", "compensated", "stochastic"]
 Rng = Literal["shared", "independent"]
-BLOCK = 65_536  # elements: several passes over 256 KiB of float32 stay in one core's cache
-WIDE_BLOCK = 262_144  # for the one pass of a cast, where fewer calls matter more
+# elements of a block, in float32 0.5 and 1 MiB: near a core's cache, and few enough calls
+BLOCK = 131_072
+WIDE_BLOCK = 262_144  # for the single pass of a cast
 
 
 def shadow_dtype(dtype: torch.dtype, precision: Precision) -> torch.dtype:

@@ -7,10 +7,9 @@ import tomllib
 
 import pytest
 import torch
-from torch import nn
-
 from ema_scaling import ModelEMA, PostHocEMA
 from ema_scaling.cli import main
+from torch import nn
 
 RECIPE = """
 batch = 256

@@ -4,11 +4,10 @@ import math
 
 import pytest
 import torch
+from ema_scaling import Constant, Cosine, HalfLife, ModelEMA, PowerFunction, Warmup, readout_gain
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
-
-from ema_scaling import Constant, Cosine, HalfLife, ModelEMA, PowerFunction, Warmup, readout_gain
 
 
 class Weights(nn.Module):

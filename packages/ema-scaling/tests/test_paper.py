@@ -8,10 +8,9 @@ import json
 
 import pytest
 import torch
-from torch import nn
-
 from ema_scaling import Constant, ModelEMA, Recipe, compare, scale
 from ema_scaling.cli import main
+from torch import nn
 
 BASE = Recipe(batch=32, optimizer="sgd", lr=0.02, ema_decay=0.995, samples=24_576)
 SEEDS = range(6)

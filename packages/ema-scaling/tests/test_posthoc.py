@@ -1,15 +1,15 @@
 import math
 import warnings
+from itertools import pairwise
 
 import pytest
 import torch
+from ema_scaling import PostHocEMA, PowerFunction, sigma_rel_to_gamma, solve_weights, synthesize
+from ema_scaling.posthoc import LowPrecisionWarning
 from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file
 from torch import nn
-
-from ema_scaling import PostHocEMA, PowerFunction, sigma_rel_to_gamma, solve_weights, synthesize
-from ema_scaling.posthoc import LowPrecisionWarning
 
 GAMMAS = (sigma_rel_to_gamma(0.05), sigma_rel_to_gamma(0.1))
 
@@ -41,7 +41,7 @@ def test_more_snapshots_never_fit_worse(width):
     errors = [
         solve_weights(*grid(n), time=1000, gamma=gamma).error for n in (2, 4, 8, 16)
     ]  # each grid holds the one before
-    for fewer, more in zip(errors, errors[1:], strict=False):
+    for fewer, more in pairwise(errors):
         assert more <= fewer * (1 + 1e-6) + 1e-6
     assert errors[-1] < 0.05
 
@@ -140,7 +140,7 @@ def test_what_cannot_be_synthesised_is_refused(snapshots, tmp_path):
     out = tmp_path / "x.safetensors"
     with pytest.raises(ValueError, match="holds no snapshots"):
         synthesize(tmp_path, out, sigma_rel=0.1)
-    with pytest.raises(ValueError, match="no snapshot .* was taken up to 10 samples"):
+    with pytest.raises(ValueError, match=r"no snapshot .* was taken up to 10 samples"):
         synthesize(snapshots, out, sigma_rel=0.1, time=10)
     with pytest.raises(ValueError, match="sigma_rel must lie in"):
         synthesize(snapshots, out, sigma_rel=0.5)

@@ -2,10 +2,6 @@ import math
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
-from torch import nn
-
 from ema_scaling import (
     BatchSchedule,
     Constant,
@@ -14,6 +10,9 @@ from ema_scaling import (
     SampleStream,
     scale_optimizer_,
 )
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
 
 FACTORIES = {
     "SGD": lambda p: torch.optim.SGD(p, lr=0.1, momentum=0.9, weight_decay=1e-4),

@@ -3,13 +3,12 @@ import math
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
-from torch import nn
-
 from ema_scaling import Recipe, from_optimizer, half_life, scale
 from ema_scaling.dialects import detect, read, write
 from ema_scaling.files import dump_table, read_table, write_text
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
 
 SGD = Recipe(
     batch=256, optimizer="sgd", lr=0.1, momentum=0.9, weight_decay=1e-4, ema_decay=0.9999,

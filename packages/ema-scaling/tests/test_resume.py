@@ -4,11 +4,10 @@ import json
 
 import pytest
 import torch
-from safetensors import safe_open
-from torch import nn
-
 from ema_scaling import BatchSchedule, Constant, Cosine, ModelEMA, ProgressiveScaler
 from ema_scaling.files import read_header
+from safetensors import safe_open
+from torch import nn
 
 
 def build(seed=0):
@@ -130,7 +129,7 @@ def test_another_batch_without_kappa_is_refused_and_the_message_has_the_fix(tmp_
 def test_another_schedule_readout_precision_or_model_is_refused(tmp_path):
     path = tmp_path / "ema.safetensors"
     ModelEMA(build(), 0.99).save_safetensors(path)
-    with pytest.raises(ValueError, match="the state's schedule is .*pass strict=False"):
+    with pytest.raises(ValueError, match=r"the state's schedule is .*pass strict=False"):
         ModelEMA(build(), 0.9).load_safetensors(path)
     ModelEMA(build(), 0.9).load_safetensors(path, strict=False)
     with pytest.raises(ValueError, match="the state's corrected is False"):

@@ -1,10 +1,9 @@
 import math
 
 import pytest
+from ema_scaling import rules
 from hypothesis import given
 from hypothesis import strategies as st
-
-from ema_scaling import rules
 
 decays = st.floats(1e-6, 1 - 1e-9)
 kappas = st.floats(1e-3, 1e3)

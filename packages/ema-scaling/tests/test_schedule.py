@@ -1,9 +1,7 @@
 import math
+from itertools import pairwise
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-
 from ema_scaling import Constant, Cosine, HalfLife, PowerFunction, Schedule, Warmup
 from ema_scaling.profiles import (
     MAX_SIGMA_REL,
@@ -12,6 +10,8 @@ from ema_scaling.profiles import (
     mean_time,
     sigma_rel_to_gamma,
 )
+from hypothesis import given
+from hypothesis import strategies as st
 
 EVERY = [
     Constant(0.999, batch=32),
@@ -29,7 +29,7 @@ EVERY = [
 @given(cuts=st.lists(st.integers(1, 30_000), min_size=3, max_size=6, unique=True))
 def test_log_decays_add_up_over_adjoining_spans(schedule, cuts):
     cuts = sorted(cuts)
-    parts = [schedule.log_decay(a, b) for a, b in zip(cuts, cuts[1:], strict=False)]
+    parts = [schedule.log_decay(a, b) for a, b in pairwise(cuts)]
     whole = schedule.log_decay(cuts[0], cuts[-1])
     assert math.fsum(parts) == pytest.approx(whole, rel=1e-10, abs=1e-13)
 

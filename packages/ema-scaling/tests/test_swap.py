@@ -2,10 +2,9 @@
 
 import pytest
 import torch
-from torch import nn
-
 from ema_scaling import ModelEMA
 from ema_scaling._track import canonical_name, unwrap
+from torch import nn
 
 
 def network(batchnorm=True):

@@ -2,9 +2,6 @@ import math
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
-
 from ema_scaling.toy import (
     Parabola,
     readout_errors,
@@ -12,6 +9,8 @@ from ema_scaling.toy import (
     stationary_ratio,
     table,
 )
+from hypothesis import given
+from hypothesis import strategies as st
 
 BASE = {"lr": 1e-3, "decay": 0.999, "samples": 8192}
 PLAIN, FEEDBACK = Parabola(), Parabola(feedback=0.8)

@@ -2,10 +2,8 @@
 
 from typing import assert_type
 
-import torch
-from torch import Tensor, nn
-
 import ema_scaling
+import torch
 from ema_scaling import (
     BatchSchedule,
     Constant,
@@ -23,6 +21,7 @@ from ema_scaling import (
     scale_betas,
     scale_decay,
 )
+from torch import Tensor, nn
 
 model = nn.Linear(2, 1)
 optimizer = torch.optim.SGD(model.parameters(), lr=0.1)

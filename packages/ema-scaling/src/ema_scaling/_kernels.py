@@ -1,7 +1,7 @@
 """The arithmetic of one EMA update: lists that are made once, and blocks that stay in the cache.
 
-Same dtype: one ``_foreach_lerp_`` a device and dtype. Otherwise blocks of 64 Ki elements pass
-through a small scratch buffer, so nothing of the model's size is ever allocated.
+Same dtype: one ``_foreach_lerp_`` a device and dtype. Otherwise blocks pass through a small
+scratch buffer, so nothing of the model's size is ever allocated.
 """
 
 from collections.abc import Sequence
@@ -13,7 +13,9 @@ from torch import Tensor
 
 Precision = Literal["fp32", "compensated", "stochastic"]
 Rng = Literal["shared", "independent"]
-BLOCK = 65_536  # elements: 256 KiB of float32, about one core's cache
+# elements of a block, in float32 0.5 and 1 MiB: near a core's cache, and few enough calls
+BLOCK = 131_072
+WIDE_BLOCK = 262_144  # for the single pass of a cast
 
 
 def shadow_dtype(dtype: torch.dtype, precision: Precision) -> torch.dtype:
@@ -94,6 +96,27 @@ class _Block:
     whole: bool = True
     shadows: list[Tensor] = field(default_factory=list)
     residuals: list[Tensor] = field(default_factory=list)
+    rows: list[Tensor] = field(default_factory=list)  # of scratch, (size,)
+    views: list[list[Tensor]] = field(default_factory=list)  # the rows in the tensors' shapes
+
+    def part(self, tensor: Tensor) -> Tensor:
+        """What of a tensor is in the block."""
+        return tensor if self.whole else flat(tensor)[self.start : self.start + self.size]
+
+    def load(self, row: int, tensors: list[Tensor]) -> Tensor:
+        """Copy the tensors into a row of scratch, which is returned."""
+        if len(tensors) == 1:
+            self.views[row][0].copy_(tensors[0])
+        else:
+            torch._foreach_copy_(self.views[row], tensors)
+        return self.rows[row]
+
+    def store(self, row: int, tensors: list[Tensor]) -> None:
+        """Copy a row of scratch back into the tensors."""
+        if len(tensors) == 1:
+            tensors[0].copy_(self.views[row][0])
+        else:
+            torch._foreach_copy_(tensors, self.views[row])
 
 
 class Updater:
@@ -103,7 +126,7 @@ class Updater:
         shadows: the averages; their dtypes say how they are kept.
         residuals: float32 remainders beside them ("compensated"), or empty.
         sources: the tensors that they follow.
-        bits: source of random bits ("stochastic"), or None.
+        bits: source of random bits, for averages in bfloat16; or None.
     """
 
     def __init__(
@@ -114,53 +137,51 @@ class Updater:
         bits: RandomBits | None,
     ) -> None:
         self._bits = bits
-        self._direct: list[tuple[list[int], list[Tensor]]] = []
-        self._blocks: list[_Block] = []
         self._shadows = list(shadows)
         self._residuals = list(residuals)
         direct: dict[tuple[torch.device, torch.dtype], list[int]] = {}
         blocked: dict[tuple[torch.device, torch.dtype], list[int]] = {}
         for i, (shadow, source) in enumerate(zip(shadows, sources, strict=True)):
-            special = shadow.dtype not in (torch.float64,) and not shadow.is_complex()
-            through = special and (bool(residuals) or shadow.dtype == torch.bfloat16)
-            groups = blocked if through or shadow.dtype != source.dtype else direct
+            passes = bool(residuals) or shadow.dtype == torch.bfloat16
+            groups = blocked if passes or shadow.dtype != source.dtype else direct
             groups.setdefault((shadow.device, shadow.dtype), []).append(i)
-        for indices in direct.values():
-            self._direct.append((indices, [self._shadows[i] for i in indices]))
-        for indices in blocked.values():
-            self._blocks += self._packed(indices)
+        self._direct = [(group, [self._shadows[i] for i in group]) for group in direct.values()]
+        self._blocks = [block for group in blocked.values() for block in self._packed(group)]
         self._in_order = len(self._direct) == 1 and not self._blocks
         self._size = max((block.size for block in self._blocks), default=0)
-        self._scratch: dict[tuple[torch.device, torch.dtype], list[Tensor]] = {}
 
     def _packed(self, indices: list[int]) -> list[_Block]:
-        """Small tensors together, large ones in stretches."""
+        """Small tensors together, large ones in stretches; all share the rows of one scratch."""
+        kind = self._shadows[indices[0]].dtype
+        rows = 3 if self._residuals else 2 if kind == torch.bfloat16 else 1
+        limit = WIDE_BLOCK if rows == 1 else BLOCK
         blocks: list[_Block] = []
         pack = _Block([])
         for i in indices:
             size = self._shadows[i].numel()
-            if size > BLOCK:
+            if size > limit:
                 blocks += [
-                    _Block([i], start, min(BLOCK, size - start), whole=False)
-                    for start in range(0, size, BLOCK)
+                    _Block([i], start, min(limit, size - start), whole=False)
+                    for start in range(0, size, limit)
                 ]
                 continue
-            if pack.size + size > BLOCK:
+            if pack.size + size > limit:
                 blocks.append(pack)
                 pack = _Block([])
             pack.indices.append(i)
             pack.size += size
         if pack.indices:
             blocks.append(pack)
+        widest = max(block.size for block in blocks)
+        dtype = torch.float32 if kind == torch.bfloat16 else kind
+        scratch = torch.empty(rows, widest, dtype=dtype, device=self._shadows[indices[0]].device)
         for block in blocks:
-            block.shadows = [self._part(block, self._shadows[i]) for i in block.indices]
+            block.shadows = [block.part(self._shadows[i]) for i in block.indices]
             if self._residuals:
-                block.residuals = [self._part(block, self._residuals[i]) for i in block.indices]
+                block.residuals = [block.part(self._residuals[i]) for i in block.indices]
+            block.rows = [row[: block.size] for row in scratch]
+            block.views = [_views(row, block.shadows) for row in block.rows]
         return blocks
-
-    @staticmethod
-    def _part(block: _Block, tensor: Tensor) -> Tensor:
-        return tensor if block.whole else flat(tensor)[block.start : block.start + block.size]
 
     def update(self, sources: Sequence[Tensor], weight: float) -> None:
         """Move every average by ``weight`` of the way to its source.
@@ -175,76 +196,50 @@ class Updater:
         if self._blocks and self._bits is not None:
             self._bits.refresh(self._size, len(self._blocks))
         for block in self._blocks:
-            self._update_block(block, sources, weight)
+            wanted = self._wanted(block, sources)
+            if block.residuals:
+                _compensated(block, wanted, weight)
+            elif self._bits is not None and block.shadows[0].dtype == torch.bfloat16:
+                _stochastic(block, wanted, weight, self._bits.take(block.size))
+            else:
+                block.load(0, wanted)
+                torch._foreach_lerp_(block.shadows, block.views[0], weight)
 
-    def _update_block(self, block: _Block, sources: Sequence[Tensor], weight: float) -> None:
-        shadow = block.shadows[0]
+    def _wanted(self, block: _Block, sources: Sequence[Tensor]) -> list[Tensor]:
+        """The parts of the sources that a block's averages follow."""
         if block.whole:
-            wanted = [sources[i] for i in block.indices]
-        else:
-            index = block.indices[0]
-            source, kept = sources[index], self._shadows[index]
-            if source.stride() != kept.stride():  # another memory order than at the start
-                source = torch.empty_like(kept, dtype=source.dtype).copy_(source)
-            wanted = [self._part(block, source)]
-        if block.residuals:
-            self._compensated(block, wanted, weight)
-        elif shadow.dtype == torch.bfloat16:
-            self._stochastic(block, wanted, weight)
-        else:
-            _, views = self._gather(0, block, wanted, shadow.dtype)
-            torch._foreach_lerp_(block.shadows, views, weight)
-
-    def _gather(
-        self, which: int, block: _Block, tensors: list[Tensor], dtype: torch.dtype
-    ) -> tuple[Tensor, list[Tensor]]:
-        """The tensors copied into scratch number ``which``: all of it flat, and a view of each."""
-        device = block.shadows[0].device
-        buffers = self._scratch.setdefault((device, dtype), [])
-        while len(buffers) <= which:
-            buffers.append(torch.empty(self._size, dtype=dtype, device=device))
-        row = buffers[which][: block.size]
-        if len(tensors) == 1:
-            views = [row.view(tensors[0].shape)]
-            views[0].copy_(tensors[0])
-            return row, views
-        views: list[Tensor] = []
-        at = 0
-        for tensor in tensors:
-            views.append(row[at : at + tensor.numel()].view(tensor.shape))
-            at += tensor.numel()
-        torch._foreach_copy_(views, tensors)
-        return row, views
-
-    def _stochastic(self, block: _Block, wanted: list[Tensor], weight: float) -> None:
-        """Lerp in float32; random bits below the last one kept; cut them off: unbiased."""
-        mean, views = self._gather(0, block, block.shadows, torch.float32)
-        target, _ = self._gather(1, block, wanted, torch.float32)
-        mean.lerp_(target, weight)
-        if self._bits is None:
-            raise ValueError("an average in bfloat16 needs random bits")
-        bits = self._bits.take(block.size)
-        mean.view(torch.int32).add_(bits.to(mean.device)).bitwise_and_(-65_536)
-        _scatter(block.shadows, views)
-
-    def _compensated(self, block: _Block, wanted: list[Tensor], weight: float) -> None:
-        """``shadow + residual`` has about 48 bits: Knuth's two-sum keeps what rounding drops."""
-        dtype = block.shadows[0].dtype
-        mean, mean_views = self._gather(0, block, block.shadows, dtype)
-        rest, rest_views = self._gather(1, block, block.residuals, dtype)
-        move, _ = self._gather(2, block, wanted, dtype)
-        move.sub_(mean).sub_(rest).mul_(weight).add_(rest)  # what is to be added to the mean
-        total = mean + move
-        part = total - mean
-        torch.sub(move, part, out=rest)  # low part of move
-        rest.add_(mean.sub_(total.sub(part)))  # low part of the old mean
-        mean.copy_(total)
-        _scatter(block.shadows, mean_views)
-        _scatter(block.residuals, rest_views)
+            return [sources[i] for i in block.indices]
+        source, kept = sources[block.indices[0]], self._shadows[block.indices[0]]
+        if source.stride() != kept.stride():  # another memory order than at the start
+            source = torch.empty_like(kept, dtype=source.dtype).copy_(source)
+        return [block.part(source)]
 
 
-def _scatter(tensors: list[Tensor], views: list[Tensor]) -> None:
-    if len(tensors) == 1:
-        tensors[0].copy_(views[0])
-    else:
-        torch._foreach_copy_(tensors, views)
+def _views(row: Tensor, tensors: list[Tensor]) -> list[Tensor]:
+    """Stretches of a row in the shapes of the tensors."""
+    parts = row.split([tensor.numel() for tensor in tensors])
+    return [part.view(tensor.shape) for part, tensor in zip(parts, tensors, strict=True)]
+
+
+def _stochastic(block: _Block, wanted: list[Tensor], weight: float, bits: Tensor) -> None:
+    """Lerp in float32, add random bits below the last one kept, cut them off: unbiased."""
+    mean = block.load(0, block.shadows)
+    mean.lerp_(block.load(1, wanted), weight)
+    mean.view(torch.int32).add_(bits.to(mean.device)).bitwise_and_(-65_536)
+    block.store(0, block.shadows)
+
+
+def _compensated(block: _Block, wanted: list[Tensor], weight: float) -> None:
+    """``shadow + residual`` has about 48 bits: Knuth's two-sum keeps what rounding drops."""
+    mean = block.load(0, block.shadows)
+    rest = block.load(1, block.residuals)
+    move = block.load(2, wanted)
+    move.sub_(mean).sub_(rest).mul_(weight).add_(rest)  # what is to be added to the mean
+    total = mean + move
+    part = total - mean
+    move.sub_(part)  # low part of move
+    torch.sub(total, part, out=part)
+    rest.copy_(mean).sub_(part).add_(move)  # and that of the old mean
+    mean.copy_(total)
+    block.store(0, block.shadows)
+    block.store(1, block.residuals)

@@ -1,10 +1,11 @@
 """What an EMA follows in a model: every tensor once, under a name that no wrapper changes."""
 
 import operator
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import Literal
+from itertools import groupby
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -80,6 +81,7 @@ class Tracked:
 
     slots: tuple[Slot, ...]
     aliases: Mapping[str, str]  # raw name -> canonical name of the slot that holds it
+    getters: tuple[tuple[Callable[[Any], Any], dict[str, Tensor | None]], ...]
 
     def names(self) -> set[str]:
         """The canonical names."""
@@ -123,7 +125,18 @@ def track(model: nn.Module, buffers: Policy | Mapping[str, Policy]) -> Tracked:
             slots[identity] = Slot(name, raw, home, key, policy, is_buffer)
     if not any(not slot.is_buffer for slot in slots.values()):
         raise ValueError(f"{type(model).__name__} has no parameters to average")
-    return Tracked(tuple(slots.values()), aliases)
+    found = tuple(slots.values())
+    return Tracked(found, aliases, tuple(_getters(found)))
+
+
+def _getters(
+    slots: Sequence[Slot],
+) -> Iterator[tuple[Callable[[Any], Any], dict[str, Tensor | None]]]:
+    """For each run of slots in one home, a function that looks them all up at once."""
+    for _, run in groupby(slots, key=lambda slot: id(slot.home)):
+        group = list(run)
+        keys = [slot.key for slot in group]
+        yield operator.itemgetter(*keys, keys[0]), group[0].home
 
 
 def _tensors(
@@ -161,9 +174,16 @@ def sources(tracked: Tracked, before: list[Tensor] | None) -> list[Tensor]:
 
     A sharded model that is gathered for a forward pass still answers with its shards.
     """
-    live = [slot.home[slot.key] for slot in tracked.slots]
-    if before is None or all(map(operator.is_, live, before)):
-        return live  # type: ignore[return-value]
+    live: list[Any] = []
+    try:
+        for get, home in tracked.getters:
+            live += get(home)[:-1]  # the last one only makes it a tuple
+    except KeyError:
+        live = [slot.home.get(slot.key) for slot in tracked.slots]
+    if before is not None and all(map(operator.is_, live, before)):
+        return live
+    if before is None:
+        before = live
     return [
         old if is_sharded(old) and (new is None or not is_sharded(new)) else slot.tensor()
         for slot, new, old in zip(tracked.slots, live, before, strict=True)

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import lightning.pytorch as pl
 from torch import nn
@@ -11,6 +11,14 @@ from ema_scaling import _check
 from ema_scaling._track import canonical_name
 from ema_scaling.ema import ModelEMA
 from ema_scaling.schedule import Schedule
+
+if TYPE_CHECKING:
+    from typing_extensions import override
+else:
+
+    def override(method):
+        """Marks a hook of the base class, for type checkers; in ``typing`` from 3.12 on."""
+        return method
 
 
 class EMACallback(pl.Callback):
@@ -55,6 +63,7 @@ class EMACallback(pl.Callback):
         self._step = 0
         self._swap: AbstractContextManager[nn.Module] | None = None
 
+    @override
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Make the average, or take up the checkpoint's."""
         self.ema = ModelEMA(pl_module, self.decay, batch=self.batch, **self.options)
@@ -62,10 +71,12 @@ class EMACallback(pl.Callback):
             self.ema.load_state_dict(self._stored, kappa=self.kappa)
             self._stored = None
 
+    @override
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Note where the count of optimizer steps stands."""
         self._step = trainer.global_step
 
+    @override
     def on_train_batch_end(
         self,
         trainer: pl.Trainer,
@@ -89,36 +100,44 @@ class EMACallback(pl.Callback):
             swap, self._swap = self._swap, None
             swap.__exit__(None, None, None)
 
+    @override
     def on_validation_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Put the averaged weights in."""
         self._enter()
 
+    @override
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Put the raw weights back, before checkpoints are written."""
         self._leave()
 
+    @override
     def on_test_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Put the averaged weights in."""
         self._enter()
 
+    @override
     def on_test_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Put the raw weights back."""
         self._leave()
 
+    @override
     def on_exception(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
     ) -> None:
         """Put the raw weights back whatever happened."""
         self._leave()
 
+    @override
     def state_dict(self) -> dict[str, Any]:
         """The average's state."""
         return {} if self.ema is None else self.ema.state_dict()
 
+    @override
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Keep the state until the module is ready."""
         self._stored = state_dict or None
 
+    @override
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:

@@ -25,7 +25,9 @@ def lines(package: Path) -> bytes:
     with tarfile.open(package) as tar:
         names = sorted(n for n in tar.getnames() if "/data/" in n and n.endswith(".json"))
         speeches = [json.load(tar.extractfile(name)) for name in names[:SPEECHES]]
-    rows = [{"year": s["year"], "president": s["name"], "text": s["text"].strip()} for s in speeches]
+    rows = [
+        {"year": s["year"], "president": s["name"], "text": s["text"].strip()} for s in speeches
+    ]
     return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode()
 
 

@@ -55,8 +55,8 @@ def byol(
     Returns:
         ``samples``; ``loss``, the objective on fixed views of test images; ``student probe`` and
         ``teacher probe``, shares of test images; ``spread``, of the student's directions, 0 (one
-        point) to 1; ``alignment``, the student's mean cosine of two views; ``distance``, the mean of ``1 - cos`` between
-        both's projections; ``apart``, the distance of both's weights relative to the student's.
+        point) to 1; ``alignment``, the student's mean cosine of two views; ``projection distance``, the mean of ``1 - cos`` between
+        both's projections; ``weight distance``, the distance of both's weights relative to the student's.
     """
     pooled = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
     channels, hidden, seed = split.train.shape[1], 4 * width, training.seed
@@ -93,8 +93,8 @@ def byol(
             found["teacher probe"] = probe()
         found["spread"] = float(embedding_std(mine))
         found["alignment"] = float(F.cosine_similarity(mine, other).mean())
-        found["distance"] = float(1 - F.cosine_similarity(mine, theirs).mean())
-        return found | {"apart": apart(teacher.ema.weights(), teacher.ema.followed())}
+        found["projection distance"] = float(1 - F.cosine_similarity(mine, theirs).mean())
+        return found | {"weight distance": apart(teacher.ema.weights(), teacher.ema.followed())}
 
     return run(
         training, [student, predict], len(images), loss,
@@ -140,7 +140,7 @@ def pseudo_labels(
     Returns:
         ``samples``; ``student`` and ``teacher``, test loss in nats; the same names with
         `` accuracy``; ``label accuracy``, the share of right labels that the teacher gives to
-        images without one; ``apart``, the distance of both's weights.
+        images without one; ``weight distance``, the distance of both's weights.
 
     Raises:
         ValueError: if there are not more images than labels.
@@ -172,7 +172,7 @@ def pseudo_labels(
         for name, answer in {"student": model, "teacher": teacher}.items():
             found[name], found[f"{name} accuracy"] = score(answer, *test)
         found["label accuracy"] = score(teacher, *hidden)[1]
-        return found | {"apart": apart(teacher.ema.weights(), teacher.ema.followed())}
+        return found | {"weight distance": apart(teacher.ema.weights(), teacher.ema.followed())}
 
     return run(
         training, [model], len(images), loss,

@@ -24,6 +24,7 @@ from torch import Tensor
 HERE = Path(__file__).parent
 BATCH, CONTEXT, BLOCK = 32, 16, 4096  # base batch; symbols of a text sample; samples of a point
 MODELS = ("CNN", "ViT", "causal transformer")
+FEEDBACK = ("BYOL", "pseudo-labels")
 RECIPES: dict[tuple[str, str], dict[str, Any]] = {
     ("CNN", "sgd"): {"lr": 0.002, "ema_decay": 0.998},
     ("CNN", "adamw"): {"lr": 3e-4, "weight_decay": 0.05, "ema_decay": 0.998},
@@ -123,7 +124,7 @@ def feedback_tasks(size: dict[str, Any], seeds: int) -> list[Task]:
     """BYOL and pseudo-labels at the base batch, and at 8 times it with the rule and without."""
     tasks: list[Task] = []
     for seed in range(seeds):
-        for model in ("BYOL", "pseudo-labels"):
+        for model in FEEDBACK:
             for kappa, rule in ((1, True), (8, True), (8, False)):
                 arm = {"part": "feedback", "model": model, "optimizer": "sgd"}
                 tasks.append(arm | common(size, seed) | {"kappa": kappa, "rule": rule})
@@ -136,14 +137,14 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=2, help="processes, one thread each")
     parser.add_argument("--seeds", type=int, help="5 by default, 2 with --smoke")
     parser.add_argument("--smoke", action="store_true", help="seconds instead of half an hour")
+    parser.add_argument("--models", nargs="+", choices=[*MODELS, *FEEDBACK], help="some of them")
     parser.add_argument("--journal", type=Path, default=HERE / "journal.jsonl")
     args = parser.parse_args()
     size = SIZES["smoke" if args.smoke else "full"]
     seeds = args.seeds or (2 if args.smoke else 5)
-    feedback = feedback_tasks(size, seeds)
-    run_tasks(feedback, execute, args.journal, jobs=args.jobs, label="feedback")
-    tasks = supervised_tasks(size, seeds)
-    run_tasks(tasks, execute, args.journal, jobs=args.jobs, label="supervised")
+    tasks = [*feedback_tasks(size, seeds), *supervised_tasks(size, seeds)]
+    chosen = [task for task in tasks if task["model"] in (args.models or [*MODELS, *FEEDBACK])]
+    run_tasks(chosen, execute, args.journal, jobs=args.jobs)
 
 
 if __name__ == "__main__":

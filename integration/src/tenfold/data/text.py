@@ -9,7 +9,9 @@ from pathlib import Path
 import numpy as np
 
 FILE = Path(__file__).parent / "sotu" / "sotu-1790-1829.jsonl.gz"
-SHA256 = "b16a681623f691564f233d9bfd38e78ef93c7b27d5005deb3eee52475b7c340a"  # of the lines, unpacked
+SHA256 = (
+    "b16a681623f691564f233d9bfd38e78ef93c7b27d5005deb3eee52475b7c340a"  # of the lines, unpacked
+)
 
 
 @dataclass(frozen=True)

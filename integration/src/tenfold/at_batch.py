@@ -3,10 +3,22 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 import torch.nn.functional as F
-from ema_scaling import BatchSchedule, Constant, ModelEMA, ProgressiveScaler, Recipe
+from ema_scaling import (
+    BatchSchedule,
+    Constant,
+    MatchReport,
+    ModelEMA,
+    ProgressiveScaler,
+    Recipe,
+    compare,
+)
 from torch import Tensor, nn
+
+from tenfold.data.images import Split
+from tenfold.station import Series
 
 Curve = dict[str, list[float]]
 """Columns of equal length: ``samples`` and what was measured there."""
@@ -227,3 +239,56 @@ def score(
         total += float(cross_entropy(logits, y)) * y.numel()
         right += int((logits.argmax(-1) == y).sum())
     return total / labels.numel(), right / labels.numel()
+
+
+def centred(split: Split) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+    """Training and test images less the mean training image, over 90 grey levels, with labels.
+
+    Without the mean the common grey of all images gives the loss one steep direction, and the
+    large batch's learning rate must stay below what is stable there.
+    """
+    mean = torch.tensor(split.train).float().mean(0)
+
+    def pair(images: np.ndarray, labels: np.ndarray) -> tuple[Tensor, Tensor]:
+        return (torch.tensor(images) - mean) / 90, torch.tensor(labels)
+
+    return pair(split.train, split.train_labels), pair(split.test, split.test_labels)
+
+
+def gap(
+    base: Sequence[Curve], other: Sequence[Curve], names: tuple[str, str], *, start: float = 0
+) -> MatchReport:
+    """How far a column of the second group of runs is from one of the first, at equal samples.
+
+    Args:
+        base: runs at the recipe's own batch, a seed each.
+        other: runs at the larger one.
+        names: the columns, of the first and of the second group.
+        start: samples until which both trained alike; they are compared after it.
+    """
+    first = next(n for n in base[0]["samples"] if n > start)
+
+    def rows(curves: Sequence[Curve], name: str) -> list[list[dict[str, float]]]:
+        return [
+            [{"samples": n, "y": y} for n, y in zip(curve["samples"], curve[name], strict=True)]
+            for curve in curves
+        ]
+
+    return compare(rows(base, names[0]), rows(other, names[1]), "y", start=first)
+
+
+def band(label: str, curves: Sequence[Curve], name: str) -> Series:
+    """A column's mean over the runs as a line, and its range over them as a band."""
+    values = np.array([curve[name] for curve in curves])
+    ends = (values.mean(0), values.min(0), values.max(0))
+    y, low, high = ([float(f"{v:.5g}") for v in end] for end in ends)
+    return Series(label, curves[0]["samples"], y, low, high)
+
+
+def short(report: MatchReport) -> str:
+    """The verdict, the distance in spreads, and the mean gap with its 95 % interval."""
+    low, high = report.interval
+    return (
+        f"{report.verdict}, {report.ratio:.2g} spreads; {report.mean_gap:+.3g} "
+        f"({low:+.3g} to {high:+.3g})"
+    )

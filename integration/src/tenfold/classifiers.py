@@ -4,6 +4,8 @@ Batch normalisation would make the gradient's mean depend on the batch, and no r
 could hold; these use layer or group normalisation, or none.
 """
 
+from itertools import pairwise
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -25,7 +27,7 @@ def conv_features(channels: int = 1, width: int = 16, *, norm: bool = False) -> 
     """
     widths = (channels, width, 2 * width, 4 * width)
     layers: list[nn.Module] = [nn.GroupNorm(1, channels, affine=False)] if norm else []
-    for before, after in zip(widths, widths[1:], strict=False):
+    for before, after in pairwise(widths):
         layers += [nn.Conv2d(before, after, 3, stride=2, padding=1)]
         layers += [nn.GroupNorm(8, after)] if norm else []
         layers += [nn.ReLU()]

@@ -53,10 +53,11 @@ def byol(
         progress: called with samples done and in all.
 
     Returns:
-        ``samples``; ``loss``, the objective on fixed views of test images; ``student probe`` and
-        ``teacher probe``, shares of test images; ``spread``, of the student's directions, 0 (one
-        point) to 1; ``alignment``, the student's mean cosine of two views; ``projection distance``, the mean of ``1 - cos`` between
-        both's projections; ``weight distance``, the distance of both's weights relative to the student's.
+        ``samples``; ``loss``, the objective on fixed views of test images; ``alignment``, the
+        student's mean cosine of two views; ``spread``, of its directions, 0 (one point) to 1;
+        ``student probe`` and ``teacher probe``, shares of test images; ``projection distance``,
+        the mean of ``1 - cos`` between both's projections; ``weight distance``, that of both's
+        weights, relative to the length of the student's.
     """
     pooled = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
     channels, hidden, seed = split.train.shape[1], 4 * width, training.seed
@@ -140,7 +141,7 @@ def pseudo_labels(
     Returns:
         ``samples``; ``student`` and ``teacher``, test loss in nats; the same names with
         `` accuracy``; ``label accuracy``, the share of right labels that the teacher gives to
-        images without one; ``weight distance``, the distance of both's weights.
+        images without one; ``weight distance`` as in `byol`.
 
     Raises:
         ValueError: if there are not more images than labels.

@@ -4,16 +4,19 @@ uv run --package tenfold --group study python integration/studies/ema_scaling/re
 """
 
 import argparse
+import dataclasses
 import json
 import os
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
 import numpy as np
-from ema_scaling import MatchReport, compare
+from ema_scaling import MatchReport
+from tenfold.at_batch import Curve, band, gap, short
+from tenfold.station import Lines
 from tenfold.study import Task, read_journal
 
 mpl.use("svg")
@@ -22,8 +25,8 @@ mpl.rcParams.update({"axes.spines.right": False, "legend.frameon": False})
 import matplotlib.pyplot as plt  # noqa: E402 - after the backend
 
 HERE = Path(__file__).parent
-Runs = list[tuple[Task, dict[str, list[float]]]]
-Group = list[dict[str, list[float]]]  # the curves of one arm, a seed each
+Runs = list[tuple[Task, Curve]]
+Group = list[Curve]  # the curves of one arm, a seed each
 RULE = (
     "`ema_scaling.compare` measures the RMS gap of two mean curves at equal samples in units of "
     "the seeds' spread: at most 1 is a match, at least 3 is apart, between them it is unclear. "
@@ -41,9 +44,9 @@ QUESTIONS = {  # of feedback runs: what is compared, and whose it is
         "weight distance",
     ),
 }  # fmt: skip
-LINES = (("base", "C0"), ("rule", "C2"), ("kept", "C3"))
+LINES = ("kappa 1", "with the rule", "decay kept")
+COLOURS = ("C0", "C2", "C3")
 FEEDBACK_ARMS = ((1, True), (8, True), (8, False))  # kappa, rule
-NAMES = {"base": "kappa 1", "rule": "with the rule", "kept": "decay kept"}
 
 
 def arms(runs: Runs, keys: Sequence[str]) -> dict[tuple[Any, ...], Group]:
@@ -52,19 +55,6 @@ def arms(runs: Runs, keys: Sequence[str]) -> dict[tuple[Any, ...], Group]:
     for task, curve in sorted(runs, key=lambda run: run[0]["seed"]):
         found[tuple(task.get(key) for key in keys)].append(curve)
     return found
-
-
-def gap(base: Group, other: Group, names: tuple[str, str], start: float) -> MatchReport:
-    """How far the second group's column is from the first group's, after ``start`` samples."""
-
-    def rows(group: Group, name: str) -> list[list[dict[str, float]]]:
-        return [
-            [{"samples": n, "y": y} for n, y in zip(c["samples"], c[name], strict=True)]
-            for c in group
-        ]
-
-    first = next(n for n in base[0]["samples"] if n > start)  # they part after it
-    return compare(rows(base, names[0]), rows(other, names[1]), "y", start=first)
 
 
 def holds(rule: MatchReport, kept: MatchReport) -> str:
@@ -76,15 +66,6 @@ def holds(rule: MatchReport, kept: MatchReport) -> str:
     return "in part" if rule.verdict == "unclear" or rule.rms_gap <= kept.rms_gap / 4 else "no"
 
 
-def short(report: MatchReport) -> str:
-    """The verdict, the gap in spreads, and the mean gap with its interval."""
-    low, high = report.interval
-    return (
-        f"{report.verdict}, {report.ratio:.2g} spreads; {report.mean_gap:+.3g} "
-        f"({low:+.3g} to {high:+.3g})"
-    )
-
-
 def supervised_table(runs: Runs) -> dict[str, list[str]]:
     """One row a model, optimizer and batch: the model itself, and its EMA in three ways."""
     groups = arms(runs, ("model", "optimizer", "kappa", "start"))
@@ -94,7 +75,7 @@ def supervised_table(runs: Runs) -> dict[str, list[str]]:
         if kappa == 1 or min(len(base), len(group)) < 2:
             continue
         reports = {
-            name: gap(base, group, ("target" if name == "target" else "rule", name), start)
+            name: gap(base, group, ("target" if name == "target" else "rule", name), start=start)
             for name in ("target", "rule", "corrected", "kept")
         }
         table["model"].append(model)
@@ -121,7 +102,7 @@ def feedback_table(runs: Runs) -> dict[str, list[str]]:
         if min(len(base), len(rule), len(kept)) < 2:
             continue
         for name in questions:
-            with_rule, without = gap(base, rule, (name, name), 0), gap(base, kept, (name, name), 0)
+            with_rule, without = gap(base, rule, (name, name)), gap(base, kept, (name, name))
             table["training"].append(model)
             table["measured"].append(name)
             table["seeds"].append(f"{len(base)}, {len(rule)}, {len(kept)}")
@@ -150,44 +131,30 @@ def counted(table: dict[str, list[str]], training: str | None = None) -> str:
     return f"{counts.total()} comparisons: {', '.join(parts)}"
 
 
-def bands(groups: dict[str, Group], name: Callable[[str], str]) -> list[dict[str, Any]]:
-    """Mean and range over the seeds as lines of a figure, one a group."""
-    lines = []
-    for label, group in groups.items():
-        values = np.array([curve[name(label)] for curve in group])
-        edges = {"y": values.mean(0), "low": values.min(0), "high": values.max(0)}
-        rounded = {edge: [float(f"{v:.5g}") for v in column] for edge, column in edges.items()}
-        lines.append({"name": NAMES[label], "x": group[0]["samples"], **rounded})
-    return lines
-
-
 def figures(parts: dict[str, Runs]) -> list[dict[str, Any]]:
     """All figures as data, in reading order: EMA test loss, then the feedback runs."""
-    found: list[dict[str, Any]] = []
+    found: list[Lines] = []
     groups = arms(parts["supervised"], ("model", "optimizer", "kappa", "start"))
     for (model, optimizer, kappa, start), group in groups.items():
-        if kappa != 1 and (model, optimizer, 1, 0) in groups:
+        base = groups.get((model, optimizer, 1, 0))
+        if kappa != 1 and base:
             later = f", large batch from {start} samples" if start else ""
-            lines = {"base": groups[model, optimizer, 1, 0], "rule": group, "kept": group}
-            found.append(
-                {
-                    "title": f"{model}, {optimizer}, kappa {kappa}{later}: test loss of the EMA",
-                    "y_label": "nats",
-                    "series": bands(lines, lambda label: "kept" if label == "kept" else "rule"),
-                }
-            )
+            title = f"{model}, {optimizer}, kappa {kappa}{later}: test loss of the EMA"
+            columns = ((base, "rule"), (group, "rule"), (group, "kept"))
+            found.append(panel(title, "nats", columns))
     groups = arms(parts["feedback"], ("model", "kappa", "rule"))
     for model, questions in QUESTIONS.items():
-        if all((model, *arm) in groups for arm in FEEDBACK_ARMS):
-            lines = {
-                name: groups[model, *arm]
-                for (name, _), arm in zip(LINES, FEEDBACK_ARMS, strict=True)
-            }
-            for name in questions:
-                series = bands(lines, lambda label, name=name: name)  # type: ignore[misc]
-                found.append({"title": f"{model}, kappa 8: {name}", "y_label": name}
-                             | {"series": series})  # fmt: skip
-    return found
+        three = [groups[model, *arm] for arm in FEEDBACK_ARMS if (model, *arm) in groups]
+        for name in questions if len(three) == len(FEEDBACK_ARMS) else ():
+            columns = tuple((group, name) for group in three)
+            found.append(panel(f"{model}, kappa 8: {name}", name, columns))
+    return [dataclasses.asdict(figure) for figure in found]
+
+
+def panel(title: str, y_label: str, columns: Sequence[tuple[Group, str]]) -> Lines:
+    """Base, rule and decay kept as bands over the seeds."""
+    pairs = zip(LINES, columns, strict=True)
+    return Lines(title, "samples", y_label, [band(n, group, name) for n, (group, name) in pairs])
 
 
 def draw(chosen: list[dict[str, Any]], path: Path, *, columns: int) -> None:
@@ -197,12 +164,12 @@ def draw(chosen: list[dict[str, Any]], path: Path, *, columns: int) -> None:
     plot, axes = plt.subplots(rows, columns, figsize=size, layout="constrained", squeeze=False)
     for axis in axes.flat[len(chosen) :]:
         axis.set_visible(False)
-    for axis, panel in zip(axes.flat, chosen, strict=False):
-        for line, (_, colour) in zip(panel["series"], LINES, strict=True):
+    for axis, figure in zip(axes.flat, chosen, strict=False):
+        for line, colour in zip(figure["series"], COLOURS, strict=True):
             axis.plot(line["x"], line["y"], color=colour, label=line["name"], lw=1.2)
             axis.fill_between(line["x"], line["low"], line["high"], color=colour, alpha=0.2, lw=0)
-        axis.set(xlabel="samples", ylabel=panel["y_label"])
-        axis.set_title(panel["title"].replace(": ", ":\n"), fontsize=8)
+        axis.set(xlabel="samples", ylabel=figure["y_label"])
+        axis.set_title(figure["title"].replace(": ", ":\n"), fontsize=8)
     axes.flat[0].legend(fontsize=7)
     plot.savefig(path, metadata={"Date": None})
     plt.close(plot)

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 from ema_scaling import Recipe
-from tenfold.at_batch import Curve, Training, supervised
+from tenfold.at_batch import Curve, Training, centred, supervised
 from tenfold.classifiers import CausalTransformer, ImageTransformer, conv_classifier
 from tenfold.data.images import Split, fashion_mnist
 from tenfold.data.text import sotu, windows
@@ -51,13 +51,8 @@ def images(test: int) -> Split:
 
 @cache
 def pixels(test: int) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
-    """Training and test images less the mean training image, over 90 grey levels, and labels."""
-    split = images(test)
-    mean = torch.tensor(split.train).float().mean(0)
-    return (
-        ((torch.tensor(split.train) - mean) / 90, torch.tensor(split.train_labels)),
-        ((torch.tensor(split.test) - mean) / 90, torch.tensor(split.test_labels)),
-    )
+    """Centred training and test images, and their labels."""
+    return centred(images(test))
 
 
 @cache

@@ -27,11 +27,11 @@ MODELS = ("CNN", "ViT", "causal transformer")
 FEEDBACK = ("BYOL", "pseudo-labels")
 RECIPES: dict[tuple[str, str], dict[str, Any]] = {
     ("CNN", "sgd"): {"lr": 0.002, "ema_decay": 0.998},
-    ("CNN", "adamw"): {"lr": 3e-4, "weight_decay": 0.05, "ema_decay": 0.998},
-    ("ViT", "sgd"): {"lr": 0.002, "ema_decay": 0.998},
-    ("ViT", "adamw"): {"lr": 3e-4, "weight_decay": 0.05, "ema_decay": 0.998},
+    ("CNN", "adamw"): {"lr": 1e-4, "weight_decay": 0.05, "ema_decay": 0.998},
+    ("ViT", "sgd"): {"lr": 0.0015, "ema_decay": 0.998},
+    ("ViT", "adamw"): {"lr": 1e-4, "weight_decay": 0.05, "ema_decay": 0.998},
     ("causal transformer", "sgd"): {"lr": 0.02, "ema_decay": 0.998},
-    ("causal transformer", "adamw"): {"lr": 5e-4, "weight_decay": 0.05, "ema_decay": 0.998},
+    ("causal transformer", "adamw"): {"lr": 2e-4, "weight_decay": 0.05, "ema_decay": 0.998},
     ("BYOL", "sgd"): {"lr": 0.03, "ema_decay": 0.99},
     ("pseudo-labels", "sgd"): {"lr": 0.004, "ema_decay": 0.995},
 }

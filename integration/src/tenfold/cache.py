@@ -62,7 +62,7 @@ def save(folder: Path, result: StationResult, seconds: float) -> None:
     content["result"] = _plain(result, arrays)
     draft = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".draft-"))
     try:
-        np.savez(draft / "arrays.npz", **arrays)
+        np.savez(draft / "arrays.npz", allow_pickle=False, **arrays)
         (draft / "result.json").write_text(json.dumps(content, allow_nan=True), encoding="utf-8")
         shutil.rmtree(folder, ignore_errors=True)
         os.replace(draft, folder)
@@ -94,7 +94,7 @@ def _plain(value: Any, arrays: dict[str, np.ndarray]) -> Any:
         return value.item()
     if isinstance(value, Mapping):
         return {"table": [[str(name), _plain(v, arrays)] for name, v in value.items()]}
-    if isinstance(value, list | tuple):
+    if isinstance(value, Sequence) and not isinstance(value, str):
         return [_plain(v, arrays) for v in value]
     if value is None or isinstance(value, str | bool | int | float):
         return value

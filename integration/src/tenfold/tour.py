@@ -56,8 +56,9 @@ def describe(path: Path) -> Description:
     for node in ast.parse(path.read_text(encoding="utf-8")).body:
         if isinstance(node, ast.ClassDef) and node.name == "Station":
             for line in node.body:
-                if isinstance(line, ast.Assign) and isinstance(line.targets[0], ast.Name):
-                    found[line.targets[0].id] = ast.literal_eval(line.value)
+                if isinstance(line, ast.Assign | ast.AnnAssign) and line.value:
+                    target = line.target if isinstance(line, ast.AnnAssign) else line.targets[0]
+                    found[ast.unparse(target)] = ast.literal_eval(line.value)
     if not {"claim", "budget_s"} <= set(found):
         raise ValueError(f"{path} has no class Station with a claim and a budget_s")
     return Description(path, found["claim"], found["budget_s"], tuple(found["needs"]))

@@ -35,7 +35,8 @@ class EMATeacher:
     @torch.no_grad()
     def update(self) -> None:
         """Move towards the source."""
-        mine, theirs = list(self.module.parameters()), list(self.source.parameters())
+        mine: list[Tensor] = list(self.module.parameters())
+        theirs: list[Tensor] = list(self.source.parameters())
         torch._foreach_lerp_(mine, theirs, 1 - self.decay)
         for mine_, theirs_ in zip(self.module.buffers(), self.source.buffers(), strict=True):
             mine_.copy_(theirs_)

@@ -48,7 +48,7 @@ class Station:
         "and smaller EMA coefficients, at competitive accuracy."
     )
     budget_s = 110
-    needs = ()
+    needs: tuple[str, ...] = ()
 
     def run(self, context: Context) -> StationResult:
         """Train five arms a seed, then measure the memory of the contrastive loss."""
@@ -208,10 +208,11 @@ def _curves(runs: dict[str, list["Run"]]) -> list[Lines]:
     sample = next(iter(trained.values()))
     levels = [("floor: one point", sample["entropy_floor"][-1])]
     levels += [("ceiling", sample["entropy_ceiling"][-1])]
+    none: list[tuple[str, float]] = []
     figures = []
     for column, title, marks in (
         ("entropy", "Entropy of what is predicted", levels),
-        ("reconstruction", "Reconstruction: mean log density of one view given the other", []),
+        ("reconstruction", "Reconstruction: mean log density of one view given the other", none),
         ("bound", "Their sum bounds the information that two views share",
          [("ceiling", sample["ceiling"][-1])]),
     ):  # fmt: skip

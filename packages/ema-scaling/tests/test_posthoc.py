@@ -175,6 +175,23 @@ def test_a_damaged_or_foreign_snapshot_is_named(snapshots, tmp_path):
         synthesize(tmp_path, tmp_path / "out", sigma_rel=0.1)
 
 
+def test_a_resumed_run_of_several_averages_goes_on(move):
+    model = nn.Linear(2, 2)
+    post, fresh = (PostHocEMA(model, batch=4, update_every=2) for _ in range(2))
+    for _ in range(3):
+        move(model)
+        post.update()
+    fresh.load_state_dict(post.state_dict())
+    move(model)
+    post.update()
+    fresh.update()
+    assert fresh.samples == 16
+    for a, b in zip(post.emas, fresh.emas, strict=True):
+        assert torch.equal(a.weights()["weight"], b.weights()["weight"])
+    with pytest.raises(ValueError, match="the state has 2 averages, this has 1"):
+        PostHocEMA(model, sigma_rels=(0.1,)).load_state_dict(post.state_dict())
+
+
 @given(kappa=st.integers(1, 20))
 def test_the_exponent_needs_no_scaling(kappa):
     schedule = PowerFunction(gamma=6.94)

@@ -116,7 +116,6 @@ def solve_weights(
     wanted = torch.cat([toward / norm, norm.max()[None]])
     solved = torch.linalg.lstsq(system, wanted[:, None], driver="gelsd").solution[:-1, 0]
     weights = solved / norm
-    weights = weights / weights.sum()
     square = weights @ gram @ weights - 2 * weights @ toward + size
     error = (max(float(square), 0.0) / size) ** 0.5
     return ProfileFit(tuple(weights.tolist()), error, condition, float(weights.abs().sum()))

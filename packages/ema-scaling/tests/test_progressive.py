@@ -199,6 +199,18 @@ def test_the_stream_visits_each_epoch_whole_and_resumes_anywhere(dataset, total,
     assert list(rest) == steps[middle:]
 
 
+def test_every_epoch_and_every_seed_has_an_order_of_its_own():
+    def order(seed):
+        stream = SampleStream(50, BatchSchedule((1.0,)), base_batch=50, total=100, seed=seed)
+        return list(stream)
+
+    first, second = order(0)
+    assert first != second
+    assert order(0) == [first, second]
+    assert order(1)[0] not in (first, second)
+    assert first != sorted(first)
+
+
 def test_processes_share_every_batch_without_overlap():
     batches = BatchSchedule.parse("1@0,2@24")
     parts = [

@@ -120,7 +120,7 @@ def track(model: nn.Module, buffers: Policy | Mapping[str, Policy]) -> Tracked:
         name = canonical_name(raw)
         name = raw if name in taken else name
         taken.add(name)
-        policy = _policy(name, tensor, buffers if is_buffer else "average")
+        policy = _policy(name, buffers if is_buffer else "average")
         if policy != "skip":
             slots[identity] = Slot(name, raw, home, key, policy, is_buffer)
     if not any(not slot.is_buffer for slot in slots.values()):
@@ -162,11 +162,10 @@ def _identity(tensor: Tensor) -> object:
     return part.data_ptr(), part.dtype, tuple(part.shape), part.stride()
 
 
-def _policy(name: str, tensor: Tensor, rule: Policy | Mapping[str, Policy]) -> Policy:
-    if not isinstance(rule, str):
-        rule = next((p for pattern, p in rule.items() if fnmatchcase(name, pattern)), "copy")
-    floating = tensor.is_floating_point() or tensor.is_complex()
-    return "copy" if rule == "average" and not floating else rule
+def _policy(name: str, rule: Policy | Mapping[str, Policy]) -> Policy:
+    if isinstance(rule, str):
+        return rule
+    return next((p for pattern, p in rule.items() if fnmatchcase(name, pattern)), "copy")
 
 
 def sources(tracked: Tracked, before: list[Tensor] | None) -> list[Tensor]:

@@ -6,7 +6,7 @@ fitted by a sum of those, and the same sum of the stored weights is the wanted a
 
 import json
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -116,7 +116,6 @@ def solve_weights(
     wanted = torch.cat([toward / norm, norm.max()[None]])
     solved = torch.linalg.lstsq(system, wanted[:, None], driver="gelsd").solution[:-1, 0]
     weights = solved / norm
-    weights = weights / weights.sum()
     square = weights @ gram @ weights - 2 * weights @ toward + size
     error = (max(float(square), 0.0) / size) ** 0.5
     return ProfileFit(tuple(weights.tolist()), error, condition, float(weights.abs().sum()))
@@ -176,6 +175,21 @@ class PostHocEMA:
         """Count one optimizer step in every average."""
         for ema in self.emas:
             ema.update(samples=samples)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The states of the averages, by their number."""
+        return {str(i): ema.state_dict() for i, ema in enumerate(self.emas)}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from a state of as many averages.
+
+        Raises:
+            ValueError: if it belongs to another model, recipe or number of averages.
+        """
+        if len(state) != len(self.emas):
+            raise ValueError(f"the state has {len(state)} averages, this has {len(self.emas)}")
+        for i, ema in enumerate(self.emas):
+            ema.load_state_dict(state[str(i)])
 
     def snapshot(
         self, folder: str | Path, *, dtype: torch.dtype = torch.float32, overwrite: bool = False

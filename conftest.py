@@ -1,4 +1,4 @@
-"""Hypothesis profiles of the whole workspace: `dev` by default, `ci` where CI is set, `thorough` by nox."""
+"""Hypothesis profiles of the workspace: `dev`, `ci` where CI is set, `thorough` by nox."""
 
 import os
 

@@ -15,7 +15,7 @@ export function column(spec: { name: string; kind: any; dtype?: string; values: 
   };
   if (spec.kind === "number" || spec.kind === "time") {
     const Typed = spec.dtype === "float32" ? Float32Array : spec.dtype === "int32" ? Int32Array : Float64Array;
-    made.values = Typed.from(values, (v) => (v === null ? NaN : Number(v)));
+    made.values = (Typed as any).from(values, (v: any) => (v === null ? NaN : Number(v)));
   } else if (spec.kind === "bool") {
     made.labels = ["false", "true"];
     made.codes = Int8Array.from(values, (v) => (v === null ? -1 : Number(v)));

@@ -4,7 +4,7 @@ import { batch, computed, signal, type ReadonlySignal } from "@preact/signals";
 import { binCodes, binCount, binTree, type Codes } from "./bins.ts";
 import { cell, factor, type Column, type Factor } from "./columns.ts";
 import { Crossfilter, type Drag } from "./crossfilter.ts";
-import { evaluate, unknownColumn, type Source } from "./filter.ts";
+import { check, evaluate, unknownColumn, type Source } from "./filter.ts";
 import { sortRows } from "./sort.ts";
 import { compareText } from "./text.ts";
 import type { Bins, Cell, Group, GroupsAnswer, HistAnswer, Linear, MatrixAnswer, Query, RowsAnswer, State, Tree } from "./types.ts";
@@ -83,6 +83,15 @@ export class BrowserEngine implements Engine, Source {
     const found = this.columns.get(name);
     if (!found) throw unknownColumn(name, this.names());
     return found;
+  }
+
+  /** Throws a FilterError where a tree cannot be evaluated. */
+  test(tree: Tree): void {
+    check(tree, this);
+  }
+
+  cellAt(column: string, row: number): Cell {
+    return cell(this.column(column), row);
   }
 
   apply(state: State): string[] {

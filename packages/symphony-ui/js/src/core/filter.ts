@@ -38,6 +38,13 @@ export function unknownColumn(name: string, names: string[], pos: number | null 
   return new FilterError(`no column ${JSON.stringify(name)}${near ? `; did you mean ${JSON.stringify(near)}?` : ""}`, pos);
 }
 
+/** Throws where a tree cannot be evaluated: it is tried on none of the rows. */
+export function check(tree: Tree, source: Source): void {
+  const none = (col: Column | undefined) =>
+    col && { ...col, length: 0, values: col.values && new Float64Array(0), codes: col.codes && new Int32Array(0) };
+  evaluate(tree, { rows: 0, names: () => source.names(), find: (name) => none(source.find(name)) ?? undefined });
+}
+
 /** The rows that `tree` keeps. */
 export function evaluate(tree: Tree, source: Source): Mask {
   const [op, ...args] = tree;

@@ -57,6 +57,7 @@ export class Store {
   private seq = 0;
   private seen = new Map<string, number>();
   private anchor: number | null = null;
+  private run: string | null = null;
 
   constructor(spec: Spec, engine: Engine, host: Host, state?: State) {
     this.spec = spec;
@@ -89,8 +90,8 @@ export class Store {
     });
   }
 
-  /** Changes the state; what a person would want back can be undone. */
-  set(patch: Partial<State>): void {
+  /** Changes the state; what a person would want back can be undone. Changes with the same `run` in a row are one. */
+  set(patch: Partial<State>, run: string | null = null): void {
     const before = this.state.peek();
     const next = { ...before, ...patch };
     if (JSON.stringify(next) === JSON.stringify(before)) {
@@ -98,7 +99,8 @@ export class Store {
       return;
     }
     if (UNDONE.some((key) => key in patch)) {
-      this.past.push(before);
+      if (!run || run !== this.run) this.past.push(before);
+      this.run = run;
       if (this.past.length > UNDO_LIMIT) this.past.shift();
       this.future = [];
     }
@@ -117,6 +119,7 @@ export class Store {
     if (!target) return;
     const now = this.state.peek();
     to.push(now);
+    this.run = null;
     this.put({ ...target, tab: now.tab, views: now.views, show_unfiltered: now.show_unfiltered });
     this.marks();
   }

@@ -1,6 +1,6 @@
 // Which bin a row falls into. Bins are decided by their edges, so that a brush along edges keeps whole bins.
 
-import { nice, range } from "./ticks.ts";
+import { nice, niceTimes, range } from "./ticks.ts";
 import type { Column } from "./columns.ts";
 import type { Bins, Linear, Tree } from "./types.ts";
 
@@ -75,13 +75,13 @@ export function extent(values: ArrayLike<number>): [number, number] | null {
 }
 
 /** Round bins over an extent: one a value for small ranges of integers, else about `count` with nice edges. */
-export function niceBins([lo, hi]: [number, number], integer: boolean, count: number): Linear {
+export function niceBins([lo, hi]: [number, number], integer: boolean, count: number, time = false): Linear {
   if (integer && hi - lo < 50) return { type: "linear", lo: lo - 0.5, hi: hi + 0.5, n: hi - lo + 1 };
   if (lo === hi) {
     const pad = Math.abs(lo) * 2 ** -20 || 0.5;
     return { type: "linear", lo: Math.max(lo - pad, -Number.MAX_VALUE), hi: Math.min(hi + pad, Number.MAX_VALUE), n: 1 };
   }
-  const [a, b, n] = nice(lo, hi, count);
+  const [a, b, n] = time ? niceTimes(lo, hi, count) : nice(lo, hi, count);
   return { type: "linear", lo: a, hi: b, n };
 }
 

@@ -70,6 +70,11 @@ export class Store {
     this.notes.value = new Map(row.map((r, k) => [r, { label: label[k] ?? "", note: note[k] ?? "" }]));
   }
 
+  /** An id that no other page in the same document has. */
+  uid(id: string): string {
+    return `sym-${this.origin}-${id}`;
+  }
+
   column(name: string): ColumnSpec | undefined {
     return this.spec.columns.find((c) => c.name === name);
   }

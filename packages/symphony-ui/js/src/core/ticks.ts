@@ -17,3 +17,17 @@ export function nice(lo: number, hi: number, count: number): [number, number, nu
   const sound = n >= 1 && n <= 4 * count && Number.isFinite(start) && Number.isFinite(stop);
   return sound && start <= lo && stop >= hi ? [start, stop, n] : [lo, hi, count];
 }
+
+const SECOND = 1000;
+const DAY = 86_400 * SECOND;
+const STEPS = [1, 2, 5, 10, 50, 100, 500, ...[1, 5, 15, 30, 60, 300, 900, 1800, 3600, 3 * 3600, 6 * 3600, 12 * 3600].map((s) => s * SECOND),
+  ...[1, 2, 7, 14, 30, 91, 182, 365, 730, 1826, 3652, 36524].map((d) => d * DAY)];
+
+/** A span of times that holds [lo, hi], with steps that calendars know, in UTC. */
+export function niceTimes(lo: number, hi: number, count: number): [number, number, number] {
+  const rough = (hi - lo) / count;
+  const step = STEPS.find((s) => s >= rough * 0.75) ?? STEPS[STEPS.length - 1];
+  const a = Math.floor(lo / step) * step;
+  const n = Math.floor((hi - a) / step) + 1;
+  return [a, a + n * step, n];
+}

@@ -3,6 +3,7 @@
 import { useSignal } from "@preact/signals";
 import type { ComponentChildren } from "preact";
 import type { ViewSpec } from "../core/types.ts";
+import { useStore } from "./context.tsx";
 import { count } from "./format.ts";
 
 export interface Shown {
@@ -25,7 +26,7 @@ const SHOWN = 500;
 
 export function Card({ view, title, remark, actions, data, children, flush }: CardProps) {
   const open = useSignal(false);
-  const id = `sym-title-${view.id}`;
+  const id = useStore().uid(`title-${view.id}`);
   return (
     <section class="sym-card" aria-labelledby={id} data-view={view.id} data-type={view.type}>
       <header class="sym-card-head">

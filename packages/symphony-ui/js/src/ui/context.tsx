@@ -78,3 +78,7 @@ export function groupTree(columns: (ColumnSpec | undefined)[], key: Cell[]): Tre
 }
 
 export { useComputed, useSignal };
+
+/** A style whose numbers are pixels. */
+export const px = (style: Record<string, string | number | undefined>): Record<string, string | undefined> =>
+  Object.fromEntries(Object.entries(style).map(([key, v]) => [key, typeof v === "number" ? `${v}px` : v]));

@@ -64,7 +64,7 @@ function makeContext(store: Store, view: ViewSpec, signal: AbortSignal) {
     const column = store.column(name);
     const found = local().column(name);
     if (found.codes) return { type: "levels", levels: found.labels.slice(0, n) };
-    return niceBins(column?.extent ?? extent(found.values ?? []) ?? [0, 1], !!column?.integer, n);
+    return niceBins(column?.extent ?? extent(found.values ?? []) ?? [0, 1], !!column?.integer, n, column?.kind === "time");
   };
   return {
     rows: store.spec.rows,

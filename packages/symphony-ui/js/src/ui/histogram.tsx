@@ -1,7 +1,7 @@
 // A histogram with a brush. The bars are three paths bound to signals: a drag step renders no component.
 
-import { useComputed, useSignal, type ReadonlySignal } from "@preact/signals";
-import { useEffect, useRef } from "preact/hooks";
+import { computed, useComputed, useSignal, type ReadonlySignal } from "@preact/signals";
+import { useEffect, useMemo, useRef } from "preact/hooks";
 import { binTree, edge, treeBins } from "../core/bins.ts";
 import type { ColumnSpec, HistAnswer, Linear } from "../core/types.ts";
 import { useLatest, useLive, useSize, useStore } from "./context.tsx";
@@ -56,15 +56,13 @@ export function Histogram({ view, column, bins, height = 56 }: Props) {
   const moving = useSignal<[number, number] | null>(null);
   const brush = useComputed(() => moving.value ?? treeBins(store.state.value.brushes[view], column.name, bins));
   const ghost = store.state.value.show_unfiltered;
-  const top = useComputed(() => {
-    const a = answer.value;
-    return a ? most(ghost ? a.all : a.context, n) : 0;
-  });
-  const path = (part: keyof HistAnswer): ReadonlySignal<string> =>
-    useComputed(() => (answer.value ? barsPath(answer.value[part], n, width, height, top.value) : ""));
-  const all = path("all");
-  const context = path("context");
-  const visible = path("visible");
+  const { all, context, visible } = useMemo(() => {
+    const path = (part: keyof HistAnswer): ReadonlySignal<string> => computed(() => {
+      const a = answer.value;
+      return a ? barsPath(a[part], n, width, height, most(ghost ? a.all : a.context, n)) : "";
+    });
+    return { all: path("all"), context: path("context"), visible: path("visible") };
+  }, [answer, n, width, height, ghost]);
   const pointer = usePointer(view, column, bins, width, moving);
   const step = n ? width / n : 0;
   const range = brush.value;

@@ -4,7 +4,7 @@ import { useSignal } from "@preact/signals";
 import { useEffect } from "preact/hooks";
 import type { Cell, ColumnSpec } from "../core/types.ts";
 import type { Store } from "../core/store.ts";
-import { useStore } from "./context.tsx";
+import { px, useStore } from "./context.tsx";
 import { cellText, count } from "./format.ts";
 
 interface Props {
@@ -37,14 +37,14 @@ export function Instance({ column, row, small, size, alt }: Props) {
   }, [column.name, row, type]);
   const now = found.value?.row === row ? found.value : null;
   const side = small ? 36 : (size ?? column.media?.size ?? 64);
-  if (now && now.value === null) return <span class="sym-gone sym-nothing" style={{ minWidth: small ? undefined : side }}>no {type}</span>;
+  if (now && now.value === null) return <span class="sym-gone sym-nothing" style={px({ minWidth: small ? undefined : side })}>no {type}</span>;
   const text = alt ?? `${column.name} of row ${count(row)}`;
   if (type === "audio") {
     return now ? <audio class="sym-audio" controls preload="none" src={now.value!} aria-label={text} /> : <span class="sym-audio" />;
   }
   if (type === "text") return <span class={small ? "sym-text-small" : "sym-text"}>{now ? cut(now.value!, small ? 80 : 1200) : ""}</span>;
   return (
-    <span class="sym-image" style={{ width: side, height: side }}>
+    <span class="sym-image" style={px({ width: side, height: side })}>
       {now && <img src={now.value!} alt={text} draggable={false} loading="lazy" decoding="async" width={side} height={side} class={(column.media?.size ?? 64) < side ? "sym-pixels" : ""} />}
     </span>
   );

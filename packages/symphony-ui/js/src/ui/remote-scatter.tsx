@@ -6,7 +6,7 @@ import { edge } from "../core/bins.ts";
 import type { Linear, MatrixAnswer, Tree, ViewSpec } from "../core/types.ts";
 import { Axes, makeScale } from "./axes.tsx";
 import { Card, Message } from "./card.tsx";
-import { useAnswer, useLatest, useSize, useStore } from "./context.tsx";
+import { px, useAnswer, useLatest, useSize, useStore } from "./context.tsx";
 import { count } from "./format.ts";
 import { css, ramp, theme } from "./theme.ts";
 
@@ -82,10 +82,10 @@ export function RemoteScatter({ view }: { view: ViewSpec }) {
     <Card view={view} title={`${x} × ${y}`} remark={`${count(shown)} points, as densities`} data={data}>
       {!xc.extent || !yc.extent ? <Message>One of the columns has no finite value.</Message> : (
         <div
-          class="sym-scatter sym-tool-filter" ref={box} style={{ height }} tabIndex={0} role="group" aria-label={`Density of ${y} over ${x}. Escape clears its brush.`}
+          class="sym-scatter sym-tool-filter" ref={box} style={px({ height })} tabIndex={0} role="group" aria-label={`Density of ${y} over ${x}. Escape clears its brush.`}
           onPointerDown={down} onPointerMove={move} onPointerUp={up} onKeyDown={(e) => e.key === "Escape" && store.brush(view.id, null)}
         >
-          <canvas ref={canvas} width={CELLS[0]} height={CELLS[1]} class="sym-pixels" style={{ left: LEFT, top: TOP, width: inner.width, height: inner.height }} aria-hidden="true" />
+          <canvas ref={canvas} width={CELLS[0]} height={CELLS[1]} class="sym-pixels" style={px({ left: LEFT, top: TOP, width: inner.width, height: inner.height })} aria-hidden="true" />
           <svg width={size.width} height={height} aria-hidden="true">
             <Axes x={sx} y={sy} left={LEFT} top={TOP} width={inner.width} height={inner.height} xName={x} yName={y} />
             {rect && <rect class="sym-lasso" x={Math.min(rect[0], rect[2])} y={Math.min(rect[1], rect[3])} width={Math.abs(rect[2] - rect[0])} height={Math.abs(rect[3] - rect[1])} />}

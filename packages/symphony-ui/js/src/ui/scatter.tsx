@@ -8,7 +8,7 @@ import { draw, markRadius, MARKS, type Scene, type Viewport } from "../core/rast
 import type { Tree, ViewSpec } from "../core/types.ts";
 import { Axes, makeScale } from "./axes.tsx";
 import { Card, Message } from "./card.tsx";
-import { useLatest, useSize, useStore } from "./context.tsx";
+import { px, useLatest, useSize, useStore } from "./context.tsx";
 import { cellText, count } from "./format.ts";
 import { Legend, useShade } from "./legend.tsx";
 import { mediaColumn } from "./media.tsx";
@@ -264,12 +264,12 @@ function LocalScatter({ view }: { view: ViewSpec }) {
       }
     >
       <div
-        class={`sym-scatter sym-tool-${tool.value}`} ref={box} style={{ height }} tabIndex={0} role="group"
+        class={`sym-scatter sym-tool-${tool.value}`} ref={box} style={px({ height })} tabIndex={0} role="group"
         aria-label={`Scatter of ${options.y} over ${options.x}, ${count(lastDrawn.value)} points. Plus and minus zoom, arrow keys move, 0 resets. Use the filter box and Select visible to select by keyboard.`}
         onPointerDown={onPointerDown} onPointerMove={onPointerMove} onPointerUp={onPointerUp} onKeyDown={onKeyDown}
         onPointerLeave={() => (store.hover.value = -1)} onDblClick={() => saveZoom(null)}
       >
-        <canvas ref={canvas} style={{ left: LEFT, top: TOP, width: inner.width, height: inner.height }} aria-hidden="true" />
+        <canvas ref={canvas} style={px({ left: LEFT, top: TOP, width: inner.width, height: inner.height })} aria-hidden="true" />
         <svg width={size.width} height={height} aria-hidden="true">
           <Axes x={sx} y={sy} left={LEFT} top={TOP} width={inner.width} height={inner.height} xName={options.x} yName={options.y} />
           <Rings view={view} toX={sx} toY={sy} box={[LEFT, TOP, inner.width, inner.height]} />

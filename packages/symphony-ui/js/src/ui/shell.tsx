@@ -41,7 +41,7 @@ function Page() {
       {full && <Toolbar />}
       <Notices />
       {tab && (
-        <div class="sym-tab" role={full && layout.length > 1 ? "tabpanel" : undefined} id={`sym-panel-${layout.indexOf(tab)}`} aria-labelledby={full && layout.length > 1 ? `sym-tab-${layout.indexOf(tab)}` : undefined}>
+        <div class="sym-tab" role={full && layout.length > 1 ? "tabpanel" : undefined} id={store.uid(`panel-${layout.indexOf(tab)}`)} aria-labelledby={full && layout.length > 1 ? store.uid(`tab-${layout.indexOf(tab)}`) : undefined}>
           {tab.rows.map((row, k) => (
             <div class="sym-line" key={`${tab.tab} ${k}`} style={{ "--sym-columns": row.map((view) => `minmax(0, ${view.options.width ?? 1}fr)`).join(" ") }}>
               {row.map((view) => <Guard key={view.id} view={view}><View view={view} /></Guard>)}
@@ -74,7 +74,7 @@ function Tabs({ tabs, now }: { tabs: TabSpec[]; now: TabSpec }) {
     <div class="sym-tabs" role="tablist" aria-label="Pages" onKeyDown={onKeyDown}>
       {tabs.map((tab, k) => (
         <button
-          type="button" role="tab" key={tab.tab} id={`sym-tab-${k}`} aria-selected={tab === now} aria-controls={tab === now ? `sym-panel-${k}` : undefined} tabIndex={tab === now ? 0 : -1}
+          type="button" role="tab" key={tab.tab} id={store.uid(`tab-${k}`)} aria-selected={tab === now} aria-controls={tab === now ? store.uid(`panel-${k}`) : undefined} tabIndex={tab === now ? 0 : -1}
           onClick={() => store.set({ tab: tab.tab })}
         >
           {tab.tab}

@@ -17,7 +17,7 @@ const LEVELS = 8;
 export function columnBins(store: Store, column: ColumnSpec, n: number): Linear | null {
   const local = store.engine.local?.find(column.name)?.values;
   const span = column.extent ?? (local ? extent(local) : null);
-  return span ? niceBins(span, !!column.integer, n) : null;
+  return span ? niceBins(span, !!column.integer && column.kind === "number", n, column.kind === "time") : null;
 }
 
 export function Summary({ view }: { view: ViewSpec }) {
@@ -48,7 +48,7 @@ function ColumnChart({ view, column }: { view: ViewSpec; column: ColumnSpec }) {
   const open = useSignal(false);
   const categorical = column.kind === "category" || column.kind === "bool";
   return (
-    <div class={categorical ? "sym-column sym-tall" : "sym-column"} role="group" aria-label={column.name}>
+    <div class={categorical && (column.levels ?? 9) > 5 ? "sym-column sym-tall" : "sym-column"} role="group" aria-label={column.name}>
       <header>
         <h4 title={column.name}>{column.name}</h4>
         <button type="button" class="sym-quiet sym-reveal" aria-expanded={open.value} aria-label={`Show data of ${column.name}`} onClick={() => (open.value = !open.value)}>

@@ -3,7 +3,7 @@
 import { useSignal } from "@preact/signals";
 import type { ColumnSpec, RowsAnswer, ViewSpec } from "../core/types.ts";
 import { Card, Message } from "./card.tsx";
-import { useAnswer, useLatest, useSize, useStore } from "./context.tsx";
+import { px, useAnswer, useLatest, useStore } from "./context.tsx";
 import { cellText, count } from "./format.ts";
 import { Instance } from "./media.tsx";
 import { useWindow } from "./virtual.ts";
@@ -19,7 +19,6 @@ export function Table({ view }: { view: ViewSpec }) {
   const store = useStore();
   const wanted: string[] | null = view.options.columns ?? null;
   const columns = (wanted ?? store.spec.columns.map((c) => c.name)).map((name) => store.column(name)).filter((c) => c !== undefined);
-  const [box, size] = useSize<HTMLDivElement>();
   const height = view.options.height ?? 380;
   const pictures = columns.some((c) => c.kind === "media" && c.media?.type === "image");
   const rowHeight = pictures ? PICTURE_ROW : ROW;
@@ -70,8 +69,8 @@ export function Table({ view }: { view: ViewSpec }) {
     const on = selected.has(row);
     rows.push(
       <div
-        role="row" key={row} id={`${view.id}-row-${at}`} aria-rowindex={at + 2} aria-selected={on} data-row={row}
-        class={`sym-row ${on ? "sym-on" : ""} ${at === active.value ? "sym-active" : ""}`} style={{ gridTemplateColumns: template, height: rowHeight }}
+        role="row" key={row} id={store.uid(`${view.id}-row-${at}`)} aria-rowindex={at + 2} aria-selected={on} data-row={row}
+        class={`sym-row ${on ? "sym-on" : ""} ${at === active.value ? "sym-active" : ""}`} style={px({ gridTemplateColumns: template, height: rowHeight })}
         onClick={(event) => {
           active.value = at;
           pick(event, at);
@@ -85,13 +84,13 @@ export function Table({ view }: { view: ViewSpec }) {
   }
   return (
     <Card view={view} title="Table" remark={`${count(total.value)} rows`} flush>
-      <div ref={box} class="sym-table-box">
+      <div class="sym-table-box">
         <div
           class="sym-table" role="grid" aria-label={view.options.title ?? "Table"} aria-rowcount={total.value + 1} aria-colcount={columns.length + 1} aria-multiselectable="true"
-          tabIndex={0} aria-activedescendant={total.value ? `${view.id}-row-${active.value}` : undefined} style={{ height }} ref={win.ref} onScroll={win.onScroll} onKeyDown={onKeyDown}
+          tabIndex={0} aria-activedescendant={total.value ? store.uid(`${view.id}-row-${active.value}`) : undefined} style={px({ height })} ref={win.ref} onScroll={win.onScroll} onKeyDown={onKeyDown}
           onMouseLeave={() => (store.hover.value = -1)}
         >
-          <div role="row" aria-rowindex={1} class="sym-row sym-head" style={{ gridTemplateColumns: template, minWidth: Math.max(least, size.width - 2) }}>
+          <div role="row" aria-rowindex={1} class="sym-row sym-head" style={px({ gridTemplateColumns: template, minWidth: least })}>
             <span role="columnheader" class="sym-cell sym-index">row</span>
             {columns.map((column) => {
               const way = sort.find(([n]) => n === column.name)?.[1];
@@ -106,7 +105,7 @@ export function Table({ view }: { view: ViewSpec }) {
               );
             })}
           </div>
-          <div role="rowgroup" class="sym-rows" style={{ height: win.tall, minWidth: Math.max(least, size.width - 2) }}>
+          <div role="rowgroup" class="sym-rows" style={px({ height: win.tall, minWidth: least })}>
             <div role="presentation" style={{ transform: `translateY(${win.top}px)` }}>{rows}</div>
           </div>
         </div>

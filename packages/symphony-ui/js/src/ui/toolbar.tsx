@@ -91,7 +91,7 @@ function FilterBox() {
         <svg width="16" height="16" viewBox="0 0 16 16" aria-hidden="true"><path d="M2 3h12l-4.6 5.6v4.4l-2.8-1.4v-3z" fill="none" stroke="currentColor" stroke-width="1.3" stroke-linejoin="round" /></svg>
         <input
           ref={input} type="text" value={text.value} spellcheck={false} autocomplete="off" placeholder={example(store.spec.columns)} aria-label="Filter" aria-invalid={!!problem}
-          aria-describedby={problem ? "sym-filter-error" : undefined} onFocus={() => (focused.current = true)}
+          aria-describedby={problem ? store.uid("filter-error") : undefined} onFocus={() => (focused.current = true)}
           onBlur={() => {
             focused.current = false;
             read(true);
@@ -110,7 +110,7 @@ function FilterBox() {
         <button type="button" class="sym-quiet" aria-expanded={help.value} aria-label="How to write a filter" onClick={() => (help.value = !help.value)}>?</button>
       </div>
       {problem && (
-        <p class="sym-error" id="sym-filter-error" role="alert">
+        <p class="sym-error" id={store.uid("filter-error")} role="alert">
           {problem.pos !== null && problem.pos !== undefined && text.value && <code aria-hidden="true">{[...text.value].slice(Math.max(0, problem.pos - 12), problem.pos).join("")}<mark>{[...text.value].slice(problem.pos, problem.pos + 12).join("") || " "}</mark></code>}
           {problem.message}
         </p>

@@ -2,7 +2,7 @@
 
 import { cell } from "../core/columns.ts";
 import type { ColumnSpec } from "../core/types.ts";
-import { useStore } from "./context.tsx";
+import { px, useStore } from "./context.tsx";
 import { cellText, count } from "./format.ts";
 import { Instance } from "./media.tsx";
 
@@ -29,7 +29,7 @@ export function Tooltip({ row, x, y, width, height, media, columns }: Props) {
   const up = y > height / 2;
   const style = { [left ? "right" : "left"]: (left ? width - x : x) + 14, [up ? "bottom" : "top"]: (up ? height - y : y) + 8 };
   return (
-    <div class="sym-tip" style={style} aria-hidden="true">
+    <div class="sym-tip" style={px(style)} aria-hidden="true">
       {media && <Instance column={media} row={row} size={Math.max(72, Math.min(128, media.media?.size ?? 96))} />}
       <dl>
         <dt>row</dt><dd>{count(row)}</dd>

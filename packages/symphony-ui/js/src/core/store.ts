@@ -133,11 +133,11 @@ export class Store {
     this.canRedo.value = this.future.length > 0;
   }
 
-  brush(view: string, tree: Tree | null): void {
+  brush(view: string, tree: Tree | null, run: string | null = null): void {
     const brushes = { ...this.state.peek().brushes };
     if (tree) brushes[view] = tree;
     else delete brushes[view];
-    this.set({ brushes });
+    this.set({ brushes }, run);
   }
 
   view<T>(id: string): T | undefined {

@@ -1,10 +1,12 @@
 // One module for every host: anywidget calls render, a page with the element symphony-page starts by itself.
 
+import { startLive } from "./hosts/live.ts";
 import { SPEC_ID, startSaved } from "./hosts/saved.ts";
+import { render } from "./hosts/widget.ts";
 
 async function start(page: HTMLElement): Promise<void> {
   try {
-    if (document.getElementById(SPEC_ID)) await startSaved(page);
+    await (document.getElementById(SPEC_ID) ? startSaved(page) : startLive(page));
     requestAnimationFrame(() => requestAnimationFrame(() => (page.dataset.ready = "true")));
   } catch (error) {
     page.classList.add("symphony");
@@ -19,3 +21,5 @@ async function start(page: HTMLElement): Promise<void> {
 
 const page = typeof document === "undefined" ? null : document.getElementById("symphony-page");
 if (page) void start(page);
+
+export default { render };

@@ -1,13 +1,10 @@
 // A saved page: everything is in the document, nothing is fetched.
 
-import { decodeColumns } from "../core/columns.ts";
-import { BrowserEngine } from "../core/engine.ts";
 import { fromBase64, pipe } from "../core/state.ts";
-import { Store } from "../core/store.ts";
+import type { Store } from "../core/store.ts";
 import type { Spec } from "../core/types.ts";
-import { show } from "../ui/shell.tsx";
-import { addressState, followAddress } from "./address.ts";
 import { blockMedia } from "./blocks.ts";
+import { makeEngine, openPage } from "./open.ts";
 
 export const SPEC_ID = "symphony-spec";
 
@@ -34,9 +31,8 @@ function copyPage(page: Element, spec: Spec): Blob {
 
 export async function startSaved(page: Element): Promise<Store> {
   const spec = JSON.parse(document.getElementById(SPEC_ID)!.textContent!) as Spec;
-  const [raw, address] = await Promise.all([spec.columns.some((c) => c.kind !== "media") ? readBlock("data") : new Uint8Array(0), addressState()]);
-  const engine = new BrowserEngine(decodeColumns(raw, spec.columns, spec.rows), spec.rows);
-  const store = new Store(spec, engine, {
+  const engine = await makeEngine(spec, () => readBlock("data"));
+  return openPage(page, spec, engine, {
     media: blockMedia(readBlock),
     component: async (name) => {
       const made = (globalThis as any).symphonyComponents?.[name];
@@ -44,10 +40,5 @@ export async function startSaved(page: Element): Promise<Store> {
       return made;
     },
     copy: (changed) => copyPage(page, changed),
-  }, address.state ?? undefined);
-  store.notify("address", address.problem);
-  document.title = spec.title || document.title;
-  show(page, store);
-  followAddress(store);
-  return store;
+  });
 }

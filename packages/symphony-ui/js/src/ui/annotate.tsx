@@ -14,13 +14,13 @@ export function Annotate({ view }: { view: ViewSpec }) {
   const { options } = view;
   const labels: string[] = options.labels ?? [];
   const media = mediaColumn(store, options.media);
-  const caption: string[] = (options.caption ?? []).filter((name: string) => store.column(name));
+  const caption: string[] = options.caption ?? [];
   const at = useSignal(0);
   const selected = store.selected.value;
   const walk = useAnswer<RowsAnswer>({ kind: "rows", view: view.id, columns: caption, sort: store.state.value.sort, offset: at.value, limit: 1, scope: "visible" });
   const rows = selected.length ? selected : walk && walk.index.length ? [walk.index[0]] : [];
   const row = rows[0];
-  const values = useRow(view, caption, row, selected.length > 0, walk);
+  const values = useRow(caption, row, selected.length > 0, walk);
   const notes = store.notes.value;
   const now = row === undefined ? undefined : notes.get(row);
   const total = walk?.total ?? 0;
@@ -92,12 +92,11 @@ export function Annotate({ view }: { view: ViewSpec }) {
   );
 }
 
-function useRow(view: ViewSpec, caption: string[], row: number | undefined, picked: boolean, walk: RowsAnswer | null) {
+function useRow(caption: string[], row: number | undefined, picked: boolean, walk: RowsAnswer | null) {
   const store = useStore();
   if (!picked) return walk?.rows[0] ?? [];
   const local = store.engine.local;
-  void view;
-  return local && row !== undefined ? caption.map((name) => (local.find(name) ? local.cellAt(name, row) : null)) : [];
+  return local && row !== undefined ? caption.map((name) => (local.cellAt(name, row))) : [];
 }
 
 const quote = (text: string) => (/[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text);

@@ -44,17 +44,15 @@ export function Choropleth({ view }: { view: ViewSpec }) {
   const store = useStore();
   const { column, geojson, key = "id", value = null, aggregate = "mean" } = view.options;
   const map = useMemo(() => regions(geojson, key), [geojson, key]);
-  const known = [column, value].every((name) => name === null || store.column(name));
   const levels = [...new Set(map.map((r) => r.name))];
   const numeric = store.column(column)?.kind === "number";
   const bins: Levels = { type: "levels", levels: numeric ? levels.map(Number) : levels };
   const none: Levels = { type: "levels", levels: [] };
-  const answer = useAnswer<MatrixAnswer>(known ? { kind: "matrix", view: view.id, x: column, xbins: bins, y: column, ybins: none, value } : ({ kind: "count" } as any));
+  const answer = useAnswer<MatrixAnswer>({ kind: "matrix", view: view.id, x: column, xbins: bins, y: column, ybins: none, value });
   const [box, size] = useSize<HTMLDivElement>();
   const title = value ? `${value} by ${column}` : `Rows by ${column}`;
-  if (!known) return <Card view={view} title={title}><Message>There is no column {store.column(column) ? value : column}.</Message></Card>;
   if (!map.some((r) => r.rings.length)) return <Card view={view} title={title}><Message>The map has no polygons: geojson must be a FeatureCollection of polygons.</Message></Card>;
-  if (!answer?.counts) return <Card view={view} title={title}><Message>…</Message></Card>;
+  if (!answer) return null;
   const n = levels.map((_, k) => answer.counts.reduce((t, row) => t + row[k], 0));
   const amount = (k: number): number | null => {
     if (!n[k]) return null;

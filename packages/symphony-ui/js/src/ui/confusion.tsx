@@ -5,7 +5,7 @@ import { useRef } from "preact/hooks";
 import { accuracy, collapse, natural, outline, perClass, type Node } from "../core/metrics.ts";
 import type { RGB } from "../core/raster.ts";
 import type { GroupsAnswer, MatrixAnswer, Tree, ViewSpec } from "../core/types.ts";
-import { Card, Message } from "./card.tsx";
+import { Card } from "./card.tsx";
 import { groupTree, keyText, useAnswer, useLevels, useSize, useStore } from "./context.tsx";
 import { cellText, count, number, percent } from "./format.ts";
 import { Grid } from "./grid.tsx";
@@ -20,12 +20,10 @@ export function Confusion({ view }: { view: ViewSpec }) {
   const { label, prediction } = view.options;
   const by = store.state.value.group_by;
   const groups = useAnswer<GroupsAnswer>({ kind: "groups", by, limit: GROUPS });
-  const gone = [label, prediction].find((name) => !store.column(name));
-  const a = useLevels(gone ? null : label, LEVELS);
-  const b = useLevels(gone ? null : prediction, LEVELS);
+  const a = useLevels(label, LEVELS);
+  const b = useLevels(prediction, LEVELS);
   const open = useSignal<Set<string>>(new Set());
-  if (gone) return <Card view={view} title="Confusion matrix"><Message>There is no column {gone}.</Message></Card>;
-  if (!a || !b) return <Card view={view} title="Confusion matrix"><Message>…</Message></Card>;
+  if (!a || !b) return null;
   const classes = [...new Set([...a.levels, ...b.levels])].sort(natural);
   const parts = by.length && groups ? groups.groups : null;
   return (

@@ -15,11 +15,10 @@ export function Duplicates({ view }: { view: ViewSpec }) {
   const store = useStore();
   const { options } = view;
   const name: string = options.column;
-  const column = store.column(name);
+  const column = store.column(name)!;
   const pages = useSignal(1);
-  const where: Tree = column?.kind === "number" ? [">=", name, 0] : ["not", ["missing", name]];
-  const answer = useAnswer<GroupsAnswer>({ kind: "groups", by: column ? [name] : [], limit: PAGE * pages.value, where: column ? where : undefined });
-  if (!column) return <Card view={view} title="Duplicates"><Message>There is no column {name}.</Message></Card>;
+  const where: Tree = column.kind === "number" ? [">=", name, 0] : ["not", ["missing", name]];
+  const answer = useAnswer<GroupsAnswer>({ kind: "groups", by: [name], limit: PAGE * pages.value, where });
   const groups = answer?.groups ?? [];
   const data = () => ({ columns: [name, "instances"], rows: groups.map((g) => [keyText(g.key[0]), g.count]) });
   return (

@@ -24,9 +24,9 @@ export function Familiarity({ view }: { view: ViewSpec }) {
   const store = useStore();
   const { options } = view;
   const name: string = options.column;
-  const column = store.column(name);
-  const bins = useMemo(() => (column ? columnBins(store, column, options.bins ?? 20) : null), [column]);
-  if (!column || !bins) return <Card view={view} title="Familiarity"><Message>{column ? `${name} has no finite value.` : `There is no column ${name}.`}</Message></Card>;
+  const column = store.column(name)!;
+  const bins = useMemo(() => columnBins(store, column, options.bins ?? 20), [column]);
+  if (!bins) return <Card view={view} title="Familiarity"><Message>{name} has no finite value.</Message></Card>;
   return <Shown view={view} bins={bins} />;
 }
 

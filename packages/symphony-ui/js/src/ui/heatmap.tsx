@@ -20,10 +20,10 @@ interface Axis {
 }
 
 /** The steps along one axis: the values where there are few, else bins. */
-function useAxis(column: ColumnSpec | undefined, n: number): Axis | null {
+function useAxis(column: ColumnSpec, n: number): Axis | null {
   const store = useStore();
-  const found = useLevels(column ? column.name : null, LEVELS);
-  if (!column || !found) return null;
+  const found = useLevels(column.name, LEVELS);
+  if (!found) return null;
   const { name, kind } = column;
   const few = kind !== "number" && kind !== "time" ? true : found.total <= VALUES;
   if (!few) {
@@ -45,11 +45,9 @@ export function Heatmap({ view }: { view: ViewSpec }) {
   const store = useStore();
   const { options } = view;
   const { x, y, value = null } = options;
-  const gone = [x, y, value].find((name) => name && !store.column(name));
-  const ax = useAxis(gone ? undefined : store.column(x), options.bins ?? 12);
-  const ay = useAxis(gone ? undefined : store.column(y), options.bins ?? 12);
+  const ax = useAxis(store.column(x)!, options.bins ?? 12);
+  const ay = useAxis(store.column(y)!, options.bins ?? 12);
   const title = value ? `${value} by ${x} and ${y}` : `${x} × ${y}`;
-  if (gone) return <Card view={view} title={title}><Message>There is no column {gone}.</Message></Card>;
   if (!ax || !ay) return <Card view={view} title={title}><Message>No finite value to draw.</Message></Card>;
   return <Cells view={view} ax={ax} ay={ay} title={title} />;
 }
@@ -59,7 +57,7 @@ function Cells({ view, ax, ay, title }: { view: ViewSpec; ax: Axis; ay: Axis; ti
   const { x, y, value = null, aggregate = "mean", center = null } = view.options;
   const [box, size] = useSize<HTMLDivElement>();
   const answer = useAnswer<MatrixAnswer>({ kind: "matrix", view: view.id, x, xbins: ax.bins, y, ybins: ay.bins, value });
-  if (!answer) return <Card view={view} title={title}><Message>…</Message></Card>;
+  if (!answer) return null;
   const at = (i: number, j: number): number | null => {
     const n = answer.counts[i][j];
     if (!n) return null;

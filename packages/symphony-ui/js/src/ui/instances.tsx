@@ -19,7 +19,7 @@ export function Instances({ view }: { view: ViewSpec }) {
   const store = useStore();
   const { options } = view;
   const media = mediaColumn(store, options.media);
-  const caption: string[] = (options.caption ?? []).filter((name: string) => store.column(name));
+  const caption: string[] = options.caption ?? [];
   const by = store.state.value.group_by;
   const grouped = useAnswer<GroupsAnswer>({ kind: "groups", by, limit: GROUPS });
   const all = useAnswer<CountAnswer>({ kind: "count" });

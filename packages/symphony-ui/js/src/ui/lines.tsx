@@ -6,7 +6,7 @@ import { natural } from "../core/metrics.ts";
 import { makeSeries, type Series, type SeriesRow } from "../core/series.ts";
 import type { ColumnSpec, RowsAnswer, Tree, ViewSpec } from "../core/types.ts";
 import { Axes, makeScale, type Scale } from "./axes.tsx";
-import { Card, Message } from "./card.tsx";
+import { Card } from "./card.tsx";
 import { px, useAnswer, useLatest, useSize, useStore } from "./context.tsx";
 import { axisNumber, cellText, count, number } from "./format.ts";
 import { Swatch } from "./legend.tsx";
@@ -32,11 +32,10 @@ export function Lines({ view }: { view: ViewSpec }) {
   const ys = listed(options.y);
   const by = listed(options.by);
   const columns = [options.x, ...ys, ...by, ...(options.lo ? [options.lo] : []), ...(options.hi ? [options.hi] : [])];
-  const gone = columns.find((name) => !store.column(name));
-  const xc = store.column(options.x);
-  const answer = useAnswer<RowsAnswer>({ kind: "rows", view: view.id, columns: gone ? [] : columns, sort: [], offset: 0, limit: ROWS, scope: "context" });
+  const xc = store.column(options.x)!;
+  const answer = useAnswer<RowsAnswer>({ kind: "rows", view: view.id, columns, sort: [], offset: 0, limit: ROWS, scope: "context" });
   const made = useMemo(() => {
-    if (!answer || gone || !xc) return null;
+    if (!answer) return null;
     const ordinal = xc.kind !== "number" && xc.kind !== "time";
     const names = ordinal ? [...new Set(answer.rows.map((r) => r[0]).filter((v) => v !== null).map(String))].sort(natural) : null;
     const place = new Map(names?.map((name, k) => [name, k]));
@@ -62,11 +61,10 @@ export function Lines({ view }: { view: ViewSpec }) {
     }
     const series = makeSeries(rows, options.band ?? "minmax").sort((a, b) => natural(a.name, b.name));
     return { series, names, left };
-  }, [answer, gone]);
+  }, [answer]);
   const title = `${ys.join(", ")} over ${options.x}`;
-  if (gone) return <Card view={view} title={title}><Message>There is no column {gone}.</Message></Card>;
-  if (!made || !answer) return <Card view={view} title={title}><Message>…</Message></Card>;
-  return <Plot view={view} title={title} xc={xc!} {...made} total={answer.total} />;
+  if (!made || !answer) return null;
+  return <Plot view={view} title={title} xc={xc} {...made} total={answer.total} />;
 }
 
 interface PlotProps {

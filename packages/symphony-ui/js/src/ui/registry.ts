@@ -4,7 +4,6 @@ import type { ComponentType } from "preact";
 import type { ViewSpec } from "../core/types.ts";
 import { Annotate } from "./annotate.tsx";
 import { Choropleth } from "./choropleth.tsx";
-import { Compare } from "./compare.tsx";
 import { Confusion } from "./confusion.tsx";
 import { Duplicates } from "./duplicates.tsx";
 import { Familiarity } from "./familiarity.tsx";
@@ -15,7 +14,7 @@ import { Markdown } from "./markdown.tsx";
 import { Scatter } from "./scatter.tsx";
 import { Subgroups } from "./subgroups.tsx";
 import { Summary } from "./summary.tsx";
-import { Table } from "./table.tsx";
+import { Compare, Table } from "./table.tsx";
 import { Vega } from "./vega.tsx";
 
 export const COMPONENTS: Record<string, ComponentType<{ view: ViewSpec }>> = {

@@ -29,10 +29,8 @@ export function Scatter({ view }: { view: ViewSpec }) {
   const { x, y } = view.options;
   const local = store.engine.local;
   for (const name of [x, y]) {
-    const column = store.column(name);
-    if (!column || (column.kind !== "number" && column.kind !== "time")) {
-      return <Card view={view} title={`${x} × ${y}`}><Message>{column ? `${name} is ${column.kind}; a scatter needs numbers or times.` : `There is no column ${name}.`}</Message></Card>;
-    }
+    const { kind } = store.column(name)!;
+    if (kind !== "number" && kind !== "time") return <Card view={view} title={`${x} × ${y}`}><Message>{name} is {kind}; a scatter needs numbers or times.</Message></Card>;
   }
   return local ? <LocalScatter view={view} /> : <RemoteScatter view={view} />;
 }

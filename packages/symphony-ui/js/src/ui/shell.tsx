@@ -107,10 +107,15 @@ function Notices() {
   );
 }
 
+/** options that name a column, or several */
+const COLUMN_OPTIONS = ["x", "y", "by", "lo", "hi", "value", "column", "columns", "label", "prediction", "color", "media", "caption", "slider", "similarity"];
+
 function View({ view }: { view: ViewSpec }) {
   const store = useStore();
-  const known = COMPONENTS[view.type];
+  const known = Object.hasOwn(COMPONENTS, view.type) ? COMPONENTS[view.type] : null;
   if (known) {
+    const gone = COLUMN_OPTIONS.flatMap((key) => view.options[key] ?? []).find((name) => !store.column(name));
+    if (gone !== undefined) return <Card view={view} title={view.type}><Message>There is no column “{gone}”.</Message></Card>;
     const Known = known;
     return <Known view={view} />;
   }

@@ -11,22 +11,22 @@ const STEP_MS = 700;
 export function Slider({ view }: { view: ViewSpec }) {
   const store = useStore();
   const name: string = view.options.slider;
-  const column = store.column(name);
-  const answer = useAnswer<GroupsAnswer>({ kind: "groups", by: column ? [name] : [], limit: 2000, scope: "all" });
+  const column = store.column(name)!;
+  const answer = useAnswer<GroupsAnswer>({ kind: "groups", by: [name], limit: 2000, scope: "all" });
   const playing = useSignal(false);
   const key = `${view.id}:slider`;
   const keys = (answer?.groups ?? []).map((g) => g.key[0]).filter((k) => k !== null && k !== undefined);
   keys.sort((a, b) => (typeof a === "number" ? a - Number(b) : String(a) < String(b) ? -1 : 1));
   const tree = (k: number): Tree => groupTree([column], [keys[k]]);
   const now = JSON.stringify(store.state.value.brushes[key] ?? null);
-  const at = column ? keys.findIndex((_, k) => JSON.stringify(tree(k)) === now) : -1;
+  const at = keys.findIndex((_, k) => JSON.stringify(tree(k)) === now);
   const go = (k: number) => store.brush(key, tree(k), key);
   useEffect(() => {
     if (!playing.value || !keys.length) return;
     const timer = setTimeout(() => go((at + 1) % keys.length), STEP_MS);
     return () => clearTimeout(timer);
   }, [playing.value, at, keys.length]);
-  if (!column || keys.length < 2) return null;
+  if (keys.length < 2) return null;
   return (
     <div class="sym-slider">
       <button type="button" class="sym-button" aria-label={playing.value ? "Stop" : `Play through ${name}`} onClick={() => (playing.value = !playing.value)}>

@@ -25,7 +25,7 @@ export function Summary({ view }: { view: ViewSpec }) {
   const more = useSignal(false);
   const wanted: string[] | null = view.options.columns ?? null;
   const columns = wanted
-    ? wanted.map((name) => store.column(name)).filter((c) => c !== undefined)
+    ? wanted.map((name) => store.column(name)!)
     : store.spec.columns.filter((c) => c.kind !== "media" && c.kind !== "text" && !c.url);
   const shown = more.value ? columns : columns.slice(0, SHOWN);
   return (

@@ -6,22 +6,33 @@ import { Card, Message } from "./card.tsx";
 import { px, useAnswer, useLatest, useStore } from "./context.tsx";
 import { cellText, count } from "./format.ts";
 import { Instance } from "./media.tsx";
+import { Slider } from "./slider.tsx";
 import { useWindow } from "./virtual.ts";
 
 const ROW = 28;
 const PICTURE_ROW = 44;
 const CHUNK = 50;
 
-const columnWidth = (column: ColumnSpec): string =>
-  column.kind === "text" ? "minmax(160px, 3fr)" : column.kind === "media" ? "72px" : column.kind === "bool" ? "minmax(64px, 1fr)" : "minmax(88px, 1fr)";
+const columnWidth = (column: ColumnSpec, size?: number): string =>
+  column.kind === "text" ? "minmax(160px, 3fr)" : column.kind === "media" ? (size ? `minmax(${size + 16}px, 1fr)` : "72px") : column.kind === "bool" ? "minmax(64px, 1fr)" : "minmax(88px, 1fr)";
 
 export function Table({ view }: { view: ViewSpec }) {
+  const { columns } = useStore().spec;
+  return <Rows view={view} title="Table" names={view.options.columns ?? columns.map((c) => c.name)} />;
+}
+
+/** Columns side by side: pictures beside their reconstructions, texts beside each other. */
+export function Compare({ view }: { view: ViewSpec }) {
+  const { columns, caption = [], size = 96 } = view.options;
+  return <Rows view={view} title={columns.join(", ")} names={[...caption, ...columns]} size={size} />;
+}
+
+function Rows({ view, title, names, size }: { view: ViewSpec; title: string; names: string[]; size?: number }) {
   const store = useStore();
-  const wanted: string[] | null = view.options.columns ?? null;
-  const columns = (wanted ?? store.spec.columns.map((c) => c.name)).map((name) => store.column(name)).filter((c) => c !== undefined);
+  const columns = names.map((name) => store.column(name)!);
   const height = view.options.height ?? 380;
-  const pictures = columns.some((c) => c.kind === "media" && c.media?.type === "image");
-  const rowHeight = pictures ? PICTURE_ROW : ROW;
+  const has = (type: string) => columns.some((c) => c.media?.type === type);
+  const rowHeight = size ? (has("image") ? size + 10 : has("text") || columns.some((c) => c.kind === "text") ? 84 : has("audio") ? 44 : ROW) : has("image") ? PICTURE_ROW : ROW;
   const active = useSignal(0);
   const total = useSignal(store.spec.rows);
   const win = useWindow(total.value, rowHeight, height - ROW);
@@ -57,9 +68,9 @@ export function Table({ view }: { view: ViewSpec }) {
     else return;
     event.preventDefault();
   });
-  if (!columns.length) return <Card view={view} title="Table"><Message>This table has no columns.</Message></Card>;
-  const template = `64px ${columns.map(columnWidth).join(" ")}`;
-  const least = 64 + columns.reduce((w, c) => w + (c.kind === "text" ? 160 : c.kind === "media" ? 72 : 88), 0);
+  if (!columns.length) return <Card view={view} title={title}><Message>This table has no columns.</Message></Card>;
+  const template = `64px ${columns.map((c) => columnWidth(c, size)).join(" ")}`;
+  const least = 64 + columns.reduce((w, c) => w + (c.kind === "text" ? 160 : c.kind === "media" ? (size ?? 64) + 8 : 88), 0);
   const rows = [];
   for (let at = win.first; at < Math.min(win.last, total.value); at++) {
     const k = at - offset;
@@ -78,15 +89,16 @@ export function Table({ view }: { view: ViewSpec }) {
         onMouseEnter={() => (store.hover.value = row)}
       >
         <span role="rowheader" class="sym-cell sym-index">{count(row)}</span>
-        {columns.map((column, c) => <Cell key={column.name} column={column} value={values[c]} row={row} />)}
+        {columns.map((column, c) => <Cell key={column.name} column={column} value={values[c]} row={row} size={size} />)}
       </div>,
     );
   }
   return (
-    <Card view={view} title="Table" remark={`${count(total.value)} rows`} flush>
+    <Card view={view} title={title} remark={`${count(total.value)} rows`} flush>
+      {view.options.slider && <div class="sym-inset"><Slider view={view} /></div>}
       <div class="sym-table-box">
         <div
-          class="sym-table" role="grid" aria-label={view.options.title ?? "Table"} aria-rowcount={total.value + 1} aria-colcount={columns.length + 1} aria-multiselectable="true"
+          class="sym-table" role="grid" aria-label={view.options.title ?? title} aria-rowcount={total.value + 1} aria-colcount={columns.length + 1} aria-multiselectable="true"
           tabIndex={0} aria-activedescendant={total.value ? store.uid(`${view.id}-row-${active.value}`) : undefined} style={px({ height })} ref={win.ref} onScroll={win.onScroll} onKeyDown={onKeyDown}
           onMouseLeave={() => (store.hover.value = -1)}
         >
@@ -115,15 +127,15 @@ export function Table({ view }: { view: ViewSpec }) {
   );
 }
 
-function Cell({ column, value, row }: { column: ColumnSpec; value: any; row: number }) {
-  if (column.kind === "media") return <span role="gridcell" class="sym-cell"><Instance column={column} row={row} small /></span>;
-  const text = cellText(value, column, true);
+function Cell({ column, value, row, size }: { column: ColumnSpec; value: any; row: number; size?: number }) {
+  if (column.kind === "media") return <span role="gridcell" class={size ? "sym-cell sym-wrap" : "sym-cell"}><Instance column={column} row={row} small={!size} size={size} /></span>;
+  const text = cellText(value, column, true, size ? 1200 : 300);
   const missing = value === null;
   if (column.url && typeof value === "string" && /^https?:\/\//i.test(value)) {
     return <span role="gridcell" class="sym-cell"><a href={value} target="_blank" rel="noopener noreferrer nofollow" onClick={(e) => e.stopPropagation()}>{text}</a></span>;
   }
   return (
-    <span role="gridcell" class={`sym-cell ${column.kind === "number" ? "sym-num" : ""} ${missing ? "sym-gone" : ""}`} title={text.length > 14 ? text : undefined}>
+    <span role="gridcell" class={`sym-cell ${column.kind === "number" ? "sym-num" : ""} ${missing ? "sym-gone" : ""} ${size ? "sym-wrap" : ""}`} title={text.length > 14 ? text : undefined}>
       {text}{missing && <span class="sym-hidden"> missing</span>}
     </span>
   );

@@ -5,7 +5,7 @@ import { useEffect, useRef } from "preact/hooks";
 import { FilterError } from "../core/filter.ts";
 import { parse, print } from "../core/parse.ts";
 import { encodeRows } from "../core/state.ts";
-import type { CountAnswer, RowsAnswer, Tree } from "../core/types.ts";
+import type { CountAnswer, Tree } from "../core/types.ts";
 import { useAnswer, useStore } from "./context.tsx";
 import { cellText, count } from "./format.ts";
 
@@ -115,38 +115,29 @@ function FilterBox() {
           {problem.message}
         </p>
       )}
-      {help.value && <Help names={names} insert={(name) => {
-        const bare = print(["missing", name]).slice(0, -" is missing".length);
-        onInput(`${text.peek()}${text.peek() && !text.peek().endsWith(" ") ? " " : ""}${bare} `);
-        input.current?.focus();
-      }} />}
+      {help.value && <Help />}
     </div>
   );
 }
+
+const bare = (name: string) => print(["missing", name]).slice(0, -" is missing".length);
 
 function example(columns: { name: string; kind: string }[]): string {
-  const number = columns.find((c) => c.kind === "number")?.name;
-  const category = columns.find((c) => c.kind === "category")?.name;
-  const parts = [number && `${print(["missing", number]).slice(0, -11)} >= 0.5`, category && `${print(["missing", category]).slice(0, -11)} in ["a", "b"]`].filter(Boolean);
-  return parts.length ? `Filter rows, such as ${parts.join(" and ")}` : "Filter rows";
+  const find = (kind: string, rest: string) => columns.filter((c) => c.kind === kind).slice(0, 1).map((c) => bare(c.name) + rest);
+  const parts = [...find("number", " >= 0.5"), ...find("category", ' in ["a", "b"]')];
+  return `Filter rows${parts.length ? `, such as ${parts.join(" and ")}` : ""}`;
 }
 
-function Help({ names, insert }: { names: string[]; insert(name: string): void }) {
-  const lines: [string, string][] = [
-    ["== != < <= > >=", "compare with 0.5, \"text\", true or @2024-01-31"],
-    ["between 1 and 2", "both ends belong to it"],
-    ["in [\"a\", \"b\"]", "one of a list"],
-    ["contains, startswith", "parts of text, upper and lower case told apart"],
-    ["is missing, is not missing", "a comparison with a missing value is false"],
-    ["and, or, not, ( )", "not binds tightest, then and"],
-  ];
-  return (
-    <div class="sym-help">
-      <dl>{lines.map(([code, text]) => [<dt key={code}><code>{code}</code></dt>, <dd key={text}>{text}</dd>])}</dl>
-      <p>{names.slice(0, 60).map((name) => <button type="button" key={name} class="sym-chip" onClick={() => insert(name)}>{name}</button>)}</p>
-    </div>
-  );
-}
+const HELP: [string, string][] = [
+  ["== != < <= > >=", 'a number, "text", true or @2024-01-31'],
+  ["between 1 and 2", "with both ends"],
+  ['in ["a", "b"]', "one of a list"],
+  ["contains, startswith", "parts of text; A is not a"],
+  ["is missing, is not missing", "what is missing compares false"],
+  ["and, or, not, ( )", "not binds tightest, then and"],
+];
+
+const Help = () => <dl class="sym-help">{HELP.map(([code, text]) => [<dt><code>{code}</code></dt>, <dd>{text}</dd>])}</dl>;
 
 function GroupBy() {
   const store = useStore();
@@ -229,16 +220,11 @@ function SelectionTools() {
   const store = useStore();
   const n = store.selected.value.length;
   const copied = useSignal(false);
-  const selectVisible = async () => {
-    const answer = store.engine.local
-      ? { index: store.engine.local.list({ view: "", sort: [], scope: "visible" }) }
-      : await once<RowsAnswer>(store, { kind: "rows", view: "", columns: [], sort: [], offset: 0, limit: 100000, scope: "visible" });
-    store.select(Array.from(answer.index));
-  };
+  const { local } = store.engine;
   const copy = async () => {
     const rows = store.selected.peek();
-    const id = store.spec.id && store.engine.local?.find(store.spec.id);
-    const text = JSON.stringify(id ? rows.map((row) => store.engine.local!.cellAt(store.spec.id!, row)) : rows);
+    const { id } = store.spec;
+    const text = JSON.stringify(id && local?.find(id) ? rows.map((row) => local.cellAt(id, row)) : rows);
     try {
       await navigator.clipboard.writeText(text);
       copied.value = true;
@@ -247,7 +233,7 @@ function SelectionTools() {
       store.notify("copy", "this page may not write to the clipboard");
     }
   };
-  if (!n) return <button type="button" class="sym-quiet" onClick={selectVisible}>Select visible</button>;
+  if (!n) return local && <button type="button" class="sym-quiet" onClick={() => store.select(local.list({ view: "", sort: [], scope: "visible" }))}>Select visible</button>;
   return (
     <span class="sym-selection">
       <b>{count(n)}</b> selected
@@ -256,18 +242,4 @@ function SelectionTools() {
       <button type="button" class="sym-quiet" onClick={() => store.select([])}>Clear</button>
     </span>
   );
-}
-
-function once<T>(store: ReturnType<typeof useStore>, query: any): Promise<T> {
-  return new Promise((resolve) => {
-    const live = store.engine.ask<T>(query);
-    const stop = live.answer.subscribe((value) => {
-      if (value === null) return;
-      setTimeout(() => {
-        stop();
-        live.dispose();
-      });
-      resolve(value);
-    });
-  });
 }

@@ -14,6 +14,8 @@ const LIMITS = { bytes: 200_000, gzipped: 70_000 };
 const trims = [
   // all palettes are made on loading: marked as free of effects, unused ones go
   [/\/d3-scale-chromatic\.mjs$/, /^var ([\w$]+) = ([^;]+);$/gm, "var $1 = /* @__PURE__ */ (() => ($2))();"],
+  // ticks and bisection are used, blurs and shuffles are not
+  [/\/d3-array\.mjs$/, /^(?:const|var) (\w+) = (?:bisector\(number\)\.center|Blur2\(\w+\)|shuffler\(Math\.random\));$/gm, "const $1 = 0;"],
   // times are written in UTC, never parsed, and without numbers of weeks
   [/\/d3-time-format\.mjs$/, /var (parses|formats) = \{[^}]*\};/g, "var $1 = {};"],
   [/\/d3-time-format\.mjs$/, /^    "[fgGjqQsuUVwWZ]": format\w+,\n/gm, ""],

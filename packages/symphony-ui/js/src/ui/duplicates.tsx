@@ -46,7 +46,7 @@ function DuplicateGroup({ view, group }: { view: ViewSpec; group: Group }) {
   return (
     <section class="sym-group">
       <h4>
-        {cellText(group.key[0])}
+        Group {cellText(group.key[0])}
         <span class="sym-remark">{count(group.count)} {group.count === 1 ? "instance" : "instances"}{typeof alike === "number" ? `, least similarity ${number(alike)}` : ""}</span>
         <button type="button" class="sym-quiet" onClick={() => first && store.select(Array.from(first.index))}>Select</button>
       </h4>

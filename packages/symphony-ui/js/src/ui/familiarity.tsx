@@ -40,7 +40,7 @@ function Shown({ view, bins }: { view: ViewSpec; bins: Linear }) {
   const by: string[] = options.by ? [options.by] : store.state.value.group_by;
   const mean = useMean(view.id, column.name);
   const answer = useAnswer<HistAnswer>({ kind: "hist", view: view.id, column: column.name, bins });
-  const shape = tileShape(media, options.size, 1);
+  const shape = tileShape(media, options.size, caption.length);
   const present: Tree = ["not", ["missing", column.name]];
   return (
     <Card view={view} title="Familiarity" remark={mean && mean.n ? `mean ${number(mean.mean)}, higher is more familiar` : ""} data={answer ? () => histData(column, bins, answer) : undefined}>

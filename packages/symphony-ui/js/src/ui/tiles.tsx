@@ -14,7 +14,7 @@ export interface TileShape {
 
 /** How large a tile of a medium is, with a line for the caption. */
 export function tileShape(column: ColumnSpec | undefined, size: number | null | undefined, captions: number): TileShape {
-  const line = captions ? 18 : 0;
+  const line = 17 * Math.min(3, captions);
   const type = column?.media?.type;
   if (type === "text") return { size: 0, width: size ?? 300, height: 112 + line };
   if (type === "audio") return { size: 0, width: 236, height: 40 + line };

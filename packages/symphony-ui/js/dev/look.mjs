@@ -1,14 +1,13 @@
 // Pictures of a page in headless Chromium: node dev/look.mjs PAGE.html OUT_PREFIX [tab...] [--dark] [--width N]
-import { chromium } from "playwright-core";
+import { launch } from "./browser.mjs";
 import { resolve } from "node:path";
 
-const flags = "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update --disable-sync".split(" ");
 const args = process.argv.slice(2);
 const dark = args.includes("--dark");
 const at = args.indexOf("--width");
 const width = at >= 0 ? Number(args[at + 1]) : 1360;
 const [page, prefix, ...tabs] = args.filter((a, k) => !a.startsWith("--") && !(at >= 0 && k === at + 1));
-const browser = await chromium.launch({ executablePath: "/usr/bin/chromium", args: flags });
+const browser = await launch();
 const context = await browser.newContext({ offline: true, viewport: { width, height: 900 }, colorScheme: dark ? "dark" : "light" });
 const tab = await context.newPage();
 tab.on("console", (m) => ["error", "warning"].includes(m.type()) && console.log("console:", m.text()));

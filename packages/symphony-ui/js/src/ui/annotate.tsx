@@ -42,7 +42,7 @@ export function Annotate({ view }: { view: ViewSpec }) {
   const all = [...notes.keys()].sort((a, b) => a - b);
   return (
     <Card view={view} title="Annotate" remark={`${count(all.length)} annotated`} actions={<Downloads />}>
-      <div class="sym-annotate" onKeyDown={onKeyDown} tabIndex={0} role="group" aria-label="Annotate. Number keys give labels, left and right arrows walk through the visible rows.">
+      <div class="sym-annotate" onKeyDown={onKeyDown} tabindex={0} role="group" aria-label="Annotate. Number keys give labels, left and right arrows walk through the visible rows.">
         <div class="sym-annotate-now">
           {row === undefined ? <span class="sym-remark">No row is visible.</span> : (
             <>
@@ -71,7 +71,7 @@ export function Annotate({ view }: { view: ViewSpec }) {
             </>
           )}
         </div>
-        <div class="sym-data sym-annotated" tabIndex={0} role="region" aria-label="Annotated rows">
+        <div class="sym-data sym-annotated" tabindex={0} role="region" aria-label="Annotated rows">
           <table>
             <thead><tr><th scope="col">row</th><th scope="col">label</th><th scope="col">note</th><th><span class="sym-hidden">remove</span></th></tr></thead>
             <tbody>

@@ -87,14 +87,14 @@ export function Bars({ view, column, levels, total }: Props) {
       {rows.map((row, k) => (
         <button
           type="button" key={row.key} class={`sym-bar ${on.size && !on.has(row.key) ? "sym-off" : ""}`} aria-pressed={on.has(row.key)}
-          tabIndex={k === 0 ? 0 : -1} onClick={() => toggle(row)} title={row.name}
-          aria-label={`${row.name}: ${count(answer.visible[row.at])} of ${count(answer.all[row.at])} rows`}
+          tabindex={k === 0 ? 0 : -1} onClick={() => toggle(row)} title={row.name}
         >
           {ghost && <i class="sym-fill sym-fill-all" style={{ width: share(answer.all[row.at]) }} />}
           <i class="sym-fill sym-fill-context" style={{ width: share(answer.context[row.at]) }} />
           <i class="sym-fill" style={{ width: share(answer.visible[row.at]) }} />
           <span class={row.dim ? "sym-bar-name sym-dim" : "sym-bar-name"}>{row.name}</span>
           <span class="sym-bar-count">{count(answer.visible[row.at])}</span>
+          <span class="sym-hidden">of {count(answer.all[row.at])} rows</span>
         </button>
       ))}
     </div>

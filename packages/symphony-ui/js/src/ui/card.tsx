@@ -48,7 +48,7 @@ export function Card({ view, title, remark, actions, data, children, flush }: Ca
 export function DataTable({ columns, rows, label }: Shown & { label: string }) {
   const numeric = columns.map((_, k) => rows.length > 0 && typeof rows[0][k] === "number");
   return (
-    <div class="sym-data" tabIndex={0} role="region" aria-label={`${label}: data`}>
+    <div class="sym-data" tabindex={0} role="region" aria-label={`${label}: data`}>
       <table>
         <thead>
           <tr>{columns.map((name, k) => <th scope="col" class={numeric[k] ? "sym-num" : ""}>{name}</th>)}</tr>

@@ -86,7 +86,7 @@ export function Choropleth({ view }: { view: ViewSpec }) {
             return (
               <path
                 key={r.name} d={r.rings.map((ring) => `M${ring.map(at).join("L")}z`).join("")} style={v === null ? {} : { fill: css(ramp(hi > lo ? (v - lo) / (hi - lo) : 0.5)) }} fill-rule="evenodd"
-                role="button" tabIndex={0} aria-pressed={brush === JSON.stringify(tree(k))} aria-label={say(k)} onClick={() => toggle(k)}
+                role="button" tabindex={0} aria-pressed={brush === JSON.stringify(tree(k))} aria-label={say(k)} onClick={() => toggle(k)}
                 onKeyDown={(e) => {
                   if (e.key !== "Enter" && e.key !== " ") return;
                   toggle(k);

@@ -71,7 +71,7 @@ export function Grid({ label, rows, columns, rowName, columnName, cell, pressed,
                 return (
                   <td>
                     <button
-                      type="button" tabIndex={i === 0 && j === 0 ? 0 : -1} aria-label={c.label} title={c.label} aria-pressed={on} onClick={(event) => pick(i, j, event)}
+                      type="button" tabindex={i === 0 && j === 0 ? 0 : -1} aria-label={c.label} title={c.label} aria-pressed={on} onClick={(event) => pick(i, j, event)}
                       style={px({ width: wide, height: side, background: c.color ? css(c.color) : undefined, color: c.color ? ink(c.color) : undefined })}
                     >
                       {c.text}

@@ -84,7 +84,7 @@ function Cells({ view, ax, ay, title }: { view: ViewSpec; ax: Axis; ay: Axis; ti
           cell={(i, j) => {
             const v = at(i, j);
             const text = v === null ? "" : number(value ? Number(v.toPrecision(3)) : v);
-            return { text: text.length * 6.8 + 4 <= wide ? text : "", label: `${y} ${ay.names[i]}, ${x} ${ax.names[j]}: ${v === null ? "no rows" : `${number(v)}${value ? `, ${count(answer.counts[i][j])} rows` : ""}`}`, color: v === null || !Number.isFinite(v) ? null : color(v) };
+            return { text: text.length * 6.8 + 4 <= wide ? text : "", label: `${y} ${ay.names[i]}, ${x} ${ax.names[j]}: ${v === null ? "no rows" : `${text}${value ? `, ${count(answer.counts[i][j])} rows` : ""}`}`, color: v === null || !Number.isFinite(v) ? null : color(v) };
           }}
           pressed={(i, j) => brush === JSON.stringify(tree(i, j))}
           pick={(i, j) => store.brush(view.id, brush === JSON.stringify(tree(i, j)) ? null : tree(i, j))}

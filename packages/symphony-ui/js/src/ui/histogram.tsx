@@ -71,7 +71,7 @@ export function Histogram({ view, column, bins, height = 56 }: Props) {
   return (
     <div class="sym-hist" ref={ref}>
       <svg
-        width={width} height={height} tabIndex={0} role="slider" aria-orientation="horizontal"
+        width={width} height={height} tabindex={0} role="slider" aria-orientation="horizontal"
         aria-label={`Brush on ${name}. Arrow keys move it, Shift and arrow keys widen or narrow it, Escape clears it.`}
         aria-valuemin={0} aria-valuemax={n - 1} aria-valuenow={range ? range[0] : 0} aria-valuetext={text}
         data-column={name} {...pointer}

@@ -161,7 +161,7 @@ function Plot({ view, title, xc, series, names, left, total }: PlotProps) {
     <Card view={view} title={title} remark={remark} data={data}>
       {options.slider && <Slider view={view} />}
       <div
-        class="sym-scatter sym-tool-select" ref={box} style={px({ height })} tabIndex={0} role="group" aria-label={`Lines of ${title}, ${series.length} series. Arrow keys walk along x, Enter brushes one x, Escape clears.`}
+        class="sym-scatter sym-tool-select" ref={box} style={px({ height })} tabindex={0} role="group" aria-label={`Lines of ${title}, ${series.length} series. Arrow keys walk along x, Enter brushes one x, Escape clears.`}
         onPointerDown={down} onPointerMove={move} onPointerUp={up} onPointerLeave={() => (hovered.value = null)} onKeyDown={onKeyDown}
       >
         <svg width={size.width} height={height} aria-hidden="true">

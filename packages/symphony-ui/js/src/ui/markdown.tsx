@@ -73,7 +73,7 @@ function block(b: Block): VNode {
     const Tag = `h${Math.min(6, b.level + 1)}` as "h2";
     return <Tag class={`sym-md-h${b.level}`}>{inline(b.text)}</Tag>;
   }
-  if (b.kind === "code") return <pre tabIndex={0}><code>{b.text}</code></pre>;
+  if (b.kind === "code") return <pre tabindex={0}><code>{b.text}</code></pre>;
   if (b.kind === "rule") return <hr />;
   if (b.kind === "quote") return <blockquote>{inline(b.text)}</blockquote>;
   if (b.kind === "list") {

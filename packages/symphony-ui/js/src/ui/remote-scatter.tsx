@@ -82,7 +82,7 @@ export function RemoteScatter({ view }: { view: ViewSpec }) {
     <Card view={view} title={`${x} × ${y}`} remark={`${count(shown)} points, as densities`} data={data}>
       {!xc.extent || !yc.extent ? <Message>One of the columns has no finite value.</Message> : (
         <div
-          class="sym-scatter sym-tool-filter" ref={box} style={px({ height })} tabIndex={0} role="group" aria-label={`Density of ${y} over ${x}. Escape clears its brush.`}
+          class="sym-scatter sym-tool-filter" ref={box} style={px({ height })} tabindex={0} role="group" aria-label={`Density of ${y} over ${x}. Escape clears its brush.`}
           onPointerDown={down} onPointerMove={move} onPointerUp={up} onKeyDown={(e) => e.key === "Escape" && store.brush(view.id, null)}
         >
           <canvas ref={canvas} width={CELLS[0]} height={CELLS[1]} class="sym-pixels" style={px({ left: LEFT, top: TOP, width: inner.width, height: inner.height })} aria-hidden="true" />

@@ -262,7 +262,7 @@ function LocalScatter({ view }: { view: ViewSpec }) {
       }
     >
       <div
-        class={`sym-scatter sym-tool-${tool.value}`} ref={box} style={px({ height })} tabIndex={0} role="group"
+        class={`sym-scatter sym-tool-${tool.value}`} ref={box} style={px({ height })} tabindex={0} role="group"
         aria-label={`Scatter of ${options.y} over ${options.x}, ${count(lastDrawn.value)} points. Plus and minus zoom, arrow keys move, 0 resets. Use the filter box and Select visible to select by keyboard.`}
         onPointerDown={onPointerDown} onPointerMove={onPointerMove} onPointerUp={onPointerUp} onKeyDown={onKeyDown}
         onPointerLeave={() => (store.hover.value = -1)} onDblClick={() => saveZoom(null)}

@@ -74,7 +74,7 @@ function Tabs({ tabs, now }: { tabs: TabSpec[]; now: TabSpec }) {
     <div class="sym-tabs" role="tablist" aria-label="Pages" onKeyDown={onKeyDown}>
       {tabs.map((tab, k) => (
         <button
-          type="button" role="tab" key={tab.tab} id={store.uid(`tab-${k}`)} aria-selected={tab === now} aria-controls={tab === now ? store.uid(`panel-${k}`) : undefined} tabIndex={tab === now ? 0 : -1}
+          type="button" role="tab" key={tab.tab} id={store.uid(`tab-${k}`)} aria-selected={tab === now} aria-controls={tab === now ? store.uid(`panel-${k}`) : undefined} tabindex={tab === now ? 0 : -1}
           onClick={() => store.set({ tab: tab.tab })}
         >
           {tab.tab}

@@ -65,7 +65,7 @@ export function Subgroups({ view }: { view: ViewSpec }) {
           const tree = k ? groupTree(columns, s.key) : null;
           const on = tree !== null && brush === JSON.stringify(tree);
           return (
-            <button type="button" key={k ? s.name : ""} class={`${k ? "" : "sym-total"} ${on ? "sym-on" : ""}`} aria-pressed={k ? on : undefined} aria-label={say(s)} title={say(s)} onClick={() => store.brush(view.id, on ? null : tree)}>
+            <button type="button" key={k ? s.name : ""} class={`${k ? "" : "sym-total"} ${on ? "sym-on" : ""}`} aria-pressed={k ? on : undefined} title={say(s)} onClick={() => store.brush(view.id, on ? null : tree)}>
               <span class="sym-sub-name" style={{ width: `${names}px` }}>{s.name}</span>
               <svg width={width} height={LINE} aria-hidden="true">
                 <line class="sym-whole" x1={x(all.rate.value)} x2={x(all.rate.value)} y1={0} y2={LINE} />
@@ -73,6 +73,7 @@ export function Subgroups({ view }: { view: ViewSpec }) {
                 <circle class={s.n < n_min || !s.rate.n ? "sym-dot sym-few" : "sym-dot"} cx={x(s.rate.value)} cy={LINE / 2} r={4.5} />
               </svg>
               <span class="sym-sub-n">{count(s.n)}</span>
+              <span class="sym-hidden">{say(s)}</span>
             </button>
           );
         })}

@@ -105,7 +105,7 @@ function NumberData({ id, column, bins }: { id: string; column: ColumnSpec; bins
   if (!answer) return null;
   const { columns, rows } = histData(column, bins, answer);
   return (
-    <div class="sym-data sym-small" tabIndex={0} role="region" aria-label={`${column.name}: data`}>
+    <div class="sym-data sym-small" tabindex={0} role="region" aria-label={`${column.name}: data`}>
       <table>
         <thead><tr>{columns.map((c) => <th scope="col">{c}</th>)}</tr></thead>
         <tbody>{rows.map((row) => <tr>{row.map((v) => <td>{typeof v === "number" ? count(v) : v}</td>)}</tr>)}</tbody>

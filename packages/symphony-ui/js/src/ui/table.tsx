@@ -99,7 +99,7 @@ function Rows({ view, title, names, size }: { view: ViewSpec; title: string; nam
       <div class="sym-table-box">
         <div
           class="sym-table" role="grid" aria-label={view.options.title ?? title} aria-rowcount={total.value + 1} aria-colcount={columns.length + 1} aria-multiselectable="true"
-          tabIndex={0} aria-activedescendant={total.value ? store.uid(`${view.id}-row-${active.value}`) : undefined} style={px({ height })} ref={win.ref} onScroll={win.onScroll} onKeyDown={onKeyDown}
+          tabindex={0} aria-activedescendant={total.value ? store.uid(`${view.id}-row-${active.value}`) : undefined} style={px({ height })} ref={win.ref} onScroll={win.onScroll} onKeyDown={onKeyDown}
           onMouseLeave={() => (store.hover.value = -1)}
         >
           <div role="row" aria-rowindex={1} class="sym-row sym-head" style={px({ gridTemplateColumns: template, minWidth: least })}>

@@ -54,12 +54,13 @@ export function Tiles({ index, values, caption, media, shape, label }: TilesProp
     <div class="sym-tiles" role="listbox" aria-multiselectable="true" aria-label={label} onKeyDown={onKeyDown}>
       {rows.map((row, k) => (
         <div
-          role="option" key={row} tabIndex={k === 0 ? 0 : -1} aria-selected={selected.has(row)} data-row={row} style={px({ width: shape.width, height: shape.height })}
-          class={selected.has(row) ? "sym-tile sym-on" : "sym-tile"} title={describe(store, caption, values[k], row)} aria-label={`${count(row)}: ${describe(store, caption, values[k], row)}`}
+          role="option" key={row} tabindex={k === 0 ? 0 : -1} aria-selected={selected.has(row)} data-row={row} style={px({ width: shape.width, height: shape.height })}
+          class={selected.has(row) ? "sym-tile sym-on" : "sym-tile"} title={describe(store, caption, values[k], row)}
           onClick={(event) => store.pick(row, event, index)} onMouseEnter={() => (store.hover.value = row)} onMouseLeave={() => (store.hover.value = -1)}
         >
-          {media ? <Instance column={media} row={row} size={shape.size} alt={describe(store, caption, values[k], row)} /> : <span class="sym-remark">row {count(row)}</span>}
+          {media ? <Instance column={media} row={row} size={shape.size} alt={caption.length ? "" : undefined} /> : <span class="sym-remark">row {count(row)}</span>}
           {caption.length > 0 && <span class="sym-caption">{caption.map((name, c) => <span key={name}>{cellText(values[k][c], store.column(name), false, 40)}</span>)}</span>}
+          <span class="sym-hidden">row {count(row)}</span>
         </div>
       ))}
     </div>

@@ -1,0 +1,208 @@
+// Drives a saved page in Chromium as a person would, and runs axe in light, dark and forced colours.
+//   node dev/check.mjs
+import assert from "node:assert/strict";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { createRequire } from "node:module";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { launch, open } from "./browser.mjs";
+import { demo, wide } from "./data.mjs";
+import { savedPage } from "./make_page.mjs";
+
+const axeSource = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
+const folder = mkdtempSync(join(tmpdir(), "symphony-check-"));
+const file = (name, made) => {
+  const path = join(folder, name);
+  writeFileSync(path, savedPage(made));
+  return `file://${path}`;
+};
+const ROWS = 1797;
+const address = file("demo.html", demo(ROWS));
+const browser = await launch();
+const visible = (page) => page.waitForTimeout(80).then(() => page.locator("[data-visible]").getAttribute("data-visible")).then(Number);
+const tab = (page, name) => page.getByRole("tab", { name }).click();
+const state = (page) => page.evaluate(async () => {
+  await new Promise((done) => setTimeout(done, 500));
+  const text = location.hash.slice(3).replaceAll("-", "+").replaceAll("_", "/");
+  const bytes = Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
+  return JSON.parse(await new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate-raw"))).text());
+});
+const drag = async (page, box, x0, y0, x1, y1) => {
+  await page.mouse.move(box.x + x0, box.y + y0);
+  await page.mouse.down();
+  await page.mouse.move(box.x + (x0 + x1) / 2, box.y + (y0 + y1) / 2, { steps: 4 });
+  await page.mouse.move(box.x + x1, box.y + y1, { steps: 4 });
+  await page.mouse.up();
+};
+const counts = (page, view) => page.locator(`[data-view="${view}"] .sym-bars`).first().locator(".sym-bar-count").allTextContents();
+
+const checks = {
+  async "a saved page makes one request, no complaint, and shows its rows"() {
+    const page = await open(browser, address);
+    assert.equal(await page.locator(".sym-count > span").first().textContent(), "1,797 of 1,797 rows");
+    for (const name of ["Quality", "Model", "Results", "Data"]) {
+      await tab(page, name);
+      await page.waitForTimeout(200);
+    }
+    assert.deepEqual(page.requests, [address]);
+    assert.deepEqual(page.complaints, []);
+    assert.equal(await page.locator("b", { hasText: "bold" }).filter({ hasText: /^bold$/ }).count(), 0);
+    await page.context().close();
+  },
+  async "a brush changes every other chart, not its own, and undo brings all back"() {
+    const page = await open(browser, address);
+    const svg = page.locator('svg[data-column="score"]');
+    const before = await counts(page, "summary-1");
+    const own = await svg.locator(".sym-bar-context").getAttribute("d");
+    const box = await svg.boundingBox();
+    await drag(page, box, box.width * 0.55, 20, box.width * 0.8, 20);
+    const n = await visible(page);
+    assert.ok(n > 0 && n < ROWS);
+    assert.equal(await svg.locator(".sym-bar-context").getAttribute("d"), own);
+    const after = await counts(page, "summary-1");
+    assert.notDeepEqual(after, before);
+    assert.equal(after.reduce((t, c) => t + Number(c.replace(",", "")), 0), n);
+    const [op, column, lo, hi] = Object.values((await state(page)).brushes)[0];
+    assert.deepEqual([op, column], ["bin", "score"]);
+    assert.ok(lo < hi);
+    await page.keyboard.press("Control+z");
+    assert.equal(await visible(page), ROWS);
+    assert.deepEqual(await counts(page, "summary-1"), before);
+    await page.keyboard.press("Control+Shift+z");
+    assert.equal(await visible(page), n);
+    await page.context().close();
+  },
+  async "the filter box filters, says what is wrong where, and the address keeps the state"() {
+    const page = await open(browser, address);
+    const box = page.getByRole("textbox", { name: "Filter" });
+    await box.fill('label == "two" and scor > 0.5');
+    await page.getByRole("alert").waitFor();
+    assert.match(await page.getByRole("alert").textContent(), /did you mean "score"/);
+    await box.fill("age == \"x\"");
+    await page.waitForTimeout(450);
+    assert.match(await page.getByRole("alert").textContent(), /cannot be compared/);
+    await box.fill('label == "two" and score > 0.5');
+    await box.press("Enter");
+    const n = await visible(page);
+    assert.ok(n > 0 && n < 300);
+    await page.waitForTimeout(500);
+    const again = await open(browser, await page.evaluate(() => location.href));
+    assert.equal(await visible(again), n);
+    assert.equal(await again.getByRole("textbox", { name: "Filter" }).inputValue(), 'label == "two" and score > 0.5');
+    await again.context().close();
+    await page.context().close();
+  },
+  async "a lasso selects the points inside it, and keep only filters by them"() {
+    const page = await open(browser, address);
+    const scatter = page.locator('[data-view="scatter-1"] .sym-scatter');
+    const box = await scatter.boundingBox();
+    await page.mouse.move(box.x + 60, box.y + 30);
+    await page.mouse.down();
+    for (const [x, y] of [[box.width / 2, 30], [box.width / 2, box.height - 45], [60, box.height - 45], [60, 30]]) await page.mouse.move(box.x + x, box.y + y, { steps: 6 });
+    await page.mouse.up();
+    const n = Number((await page.locator(".sym-selection b").textContent()).replace(",", ""));
+    assert.ok(n > 300 && n < 1500, String(n));
+    await page.getByRole("button", { name: "Keep only" }).click();
+    assert.equal(await visible(page), n);
+    assert.equal(Number(await scatter.locator("canvas").getAttribute("data-drawn")) > 0, true);
+    await page.context().close();
+  },
+  async "keys alone filter, brush, select and group"() {
+    const page = await open(browser, address);
+    await page.locator('svg[data-column="age"]').focus();
+    await page.keyboard.press("ArrowRight");
+    await page.keyboard.press("Shift+ArrowRight");
+    await page.keyboard.press("Shift+ArrowRight");
+    const n = await visible(page);
+    assert.ok(n > 0 && n < ROWS);
+    await page.keyboard.press("Escape");
+    assert.equal(await visible(page), ROWS);
+    await page.locator('[data-view="table-1"] [role=grid]').focus();
+    await page.keyboard.press("ArrowDown");
+    await page.keyboard.press(" ");
+    await page.keyboard.press("Shift+ArrowDown");
+    await page.keyboard.press("Shift+ArrowDown");
+    assert.equal(await page.locator(".sym-selection b").textContent(), "3");
+    await page.locator(".sym-select select").selectOption("split");
+    await page.waitForTimeout(200);
+    assert.deepEqual(await page.locator('[data-view="instances-1"] .sym-section h4').evaluateAll((all) => all.slice(0, 1).map((e) => e.textContent)), ["train 1,458"]);
+    await page.context().close();
+  },
+  async "annotations of an offline page are in the copy that it saves"() {
+    const page = await open(browser, address);
+    await tab(page, "Quality");
+    const form = page.locator('[data-view="annotate-1"] .sym-annotate');
+    await form.focus();
+    for (const key of ["1", "2", "3", "1", "2"]) await page.keyboard.press(key);
+    assert.match(await page.locator('[data-view="annotate-1"]').textContent(), /5 annotated/);
+    const [download] = await Promise.all([page.waitForEvent("download"), page.getByRole("button", { name: "Save page" }).click()]);
+    const path = join(folder, "copy.html");
+    await download.saveAs(path);
+    const copy = await open(browser, `file://${path}`);
+    await tab(copy, "Quality");
+    assert.match(await copy.locator('[data-view="annotate-1"]').textContent(), /5 annotated/);
+    assert.deepEqual(copy.complaints, []);
+    const spec = await copy.evaluate(() => JSON.parse(document.getElementById("symphony-spec").textContent));
+    assert.deepEqual(spec.annotations, { row: [0, 1, 2, 3, 4], label: ["good", "blurred", "wrong label", "good", "blurred"], note: ["", "", "", "", ""] });
+    await copy.context().close();
+    await page.context().close();
+  },
+  async "a slider is a brush on its column"() {
+    const page = await open(browser, address);
+    await tab(page, "Results");
+    await page.locator('[data-view="compare-1"] input[type=range]').focus();
+    await page.keyboard.press("ArrowRight");
+    assert.equal(await visible(page), Math.floor((ROWS - 1 + 4) / 5));
+    assert.deepEqual((await state(page)).brushes["compare-1:slider"], ["==", "strength", 0.25]);
+    await page.context().close();
+  },
+  async "an empty table and a table of nothing but gaps are pages"() {
+    for (const rows of [0, 1]) {
+      const page = await open(browser, file(`rows-${rows}.html`, demo(rows)));
+      for (const name of ["Quality", "Model", "Results", "Data"]) {
+        await tab(page, name);
+        await page.waitForTimeout(150);
+      }
+      assert.deepEqual(page.complaints, []);
+      await page.context().close();
+    }
+  },
+  async "what is drawn of a million points is all of them"() {
+    const page = await open(browser, file("wide.html", wide(200_000)));
+    await page.waitForTimeout(600);
+    assert.equal(await page.locator("canvas").first().getAttribute("data-drawn"), "200000");
+    await page.context().close();
+  },
+  async "axe finds nothing serious in light, dark and forced colours"() {
+    for (const scheme of [{ colorScheme: "light" }, { colorScheme: "dark" }, { forcedColors: "active" }]) {
+      const page = await open(browser, address, { ...scheme, bypassCSP: true });
+      for (const name of ["Data", "Quality", "Model", "Results"]) {
+        await tab(page, name);
+        await page.waitForTimeout(500);
+        if (name === "Data") await page.locator(".sym-select select").selectOption("split");
+        await page.evaluate(axeSource);
+        const { violations } = await page.evaluate(() => globalThis.axe.run());
+        const bad = violations.filter((v) => v.impact === "serious" || v.impact === "critical");
+        const lines = bad.map((v) => `${v.id} (${v.nodes.length}): ${v.nodes[0].html.slice(0, 160)} ${v.nodes[0].failureSummary.slice(0, 200)}`);
+        assert.deepEqual(lines, [], `${JSON.stringify(scheme)} ${name}`);
+      }
+      await page.context().close();
+    }
+  },
+};
+
+let failed = 0;
+const only = process.argv[2];
+for (const [name, check] of Object.entries(checks)) {
+  if (only && !name.includes(only)) continue;
+  try {
+    await check();
+    console.log(`ok   ${name}`);
+  } catch (error) {
+    failed++;
+    console.log(`FAIL ${name}\n${error.message}\n${error.stack.split("\n").filter((l) => l.includes("check.mjs")).slice(0, 2).join("\n")}`);
+  }
+}
+await browser.close();
+rmSync(folder, { recursive: true });
+process.exit(failed ? 1 : 0);

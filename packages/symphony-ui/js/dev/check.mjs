@@ -7,6 +7,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { launch, open } from "./browser.mjs";
 import { demo, wide } from "./data.mjs";
+import { livePage, widgetPage } from "./hosts.mjs";
 import { savedPage } from "./make_page.mjs";
 
 const axeSource = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
@@ -33,6 +34,10 @@ const drag = async (page, box, x0, y0, x1, y1) => {
   await page.mouse.move(box.x + (x0 + x1) / 2, box.y + (y0 + y1) / 2, { steps: 4 });
   await page.mouse.move(box.x + x1, box.y + y1, { steps: 4 });
   await page.mouse.up();
+};
+/** Waits until `test` holds, at most three seconds: this machine may be busy. */
+const until = async (test) => {
+  for (let k = 0; k < 60 && !(await test()); k++) await new Promise((done) => setTimeout(done, 50));
 };
 const counts = (page, view) => page.locator(`[data-view="${view}"] .sym-bars`).first().locator(".sym-bar-count").allTextContents();
 
@@ -166,6 +171,83 @@ const checks = {
       assert.deepEqual(page.complaints, []);
       await page.context().close();
     }
+  },
+  async "a live page follows its server and tells it what changes"() {
+    const server = await livePage(demo(ROWS));
+    const page = await open(browser, server.url);
+    assert.equal(await visible(page), ROWS);
+    const box = page.getByRole("textbox", { name: "Filter" });
+    await box.fill('label == "two"');
+    await box.press("Enter");
+    await until(() => server.got.length);
+    await page.waitForTimeout(500);
+    const sent = server.got.filter((g) => g.path === "/state");
+    assert.equal(sent.length, 1);
+    assert.deepEqual(sent[0].body.state.filter, ["==", "label", "two"]);
+    server.say("state", { state: { ...sent[0].body.state, filter: ["==", "label", "one"] }, origin: "python", seq: 1 });
+    server.say("state", { state: sent[0].body.state, origin: "python", seq: 0 });
+    await page.waitForTimeout(300);
+    assert.equal(await box.inputValue(), 'label == "one"');
+    assert.equal(server.got.filter((g) => g.path === "/state").length, 1, "what came is not sent back");
+    await tab(page, "Quality");
+    await page.locator('[data-view="annotate-1"] .sym-annotate').focus();
+    await page.keyboard.press("2");
+    await page.waitForTimeout(200);
+    assert.deepEqual(server.got.find((g) => g.path === "/annotations").body.label, ["blurred"]);
+    server.say("annotations", { row: [7], label: ["good"], note: ["from elsewhere"] });
+    await page.waitForTimeout(200);
+    assert.match(await page.locator('[data-view="annotate-1"]').textContent(), /from elsewhere/);
+    await tab(page, "Results");
+    await page.waitForTimeout(200);
+    assert.match(await page.locator('[data-type="violin"]').textContent(), /rows of 1797/);
+    assert.deepEqual(page.complaints, []);
+    await server.close();
+    await page.waitForTimeout(500);
+    assert.match(await page.locator(".sym-notice").first().textContent(), /lost its server/);
+    await page.context().close();
+  },
+  async "a page whose rows stay in Python asks for all it shows in one message a change"() {
+    const server = await livePage(demo(ROWS), { remote: true });
+    const page = await open(browser, server.url);
+    for (const name of ["Quality", "Model", "Results", "Data"]) {
+      await tab(page, name);
+      await page.waitForTimeout(250);
+    }
+    assert.deepEqual(page.complaints, []);
+    assert.equal(await visible(page), ROWS);
+    const before = server.got.length;
+    const svg = page.locator('svg[data-column="score"]');
+    await svg.focus();
+    await page.keyboard.press("End");
+    await page.waitForTimeout(400);
+    const asked = server.got.slice(before).filter((g) => g.path === "/query");
+    assert.ok(asked.length >= 1 && asked.length <= 2, String(asked.length));
+    assert.ok(await visible(page) < ROWS);
+    await page.context().close();
+    await server.close();
+  },
+  async "a widget gets its blocks in parts, syncs by its trait, and cleans up"() {
+    const path = join(folder, "widget.html");
+    writeFileSync(path, widgetPage(demo(ROWS)));
+    const page = await open(browser, `file://${path}`);
+    assert.equal(await visible(page), ROWS);
+    assert.equal(await page.locator('[data-view="instances-1"] img').first().evaluate((e) => e.complete && e.naturalWidth), 16);
+    await page.evaluate(() => globalThis.model.push({ state: { ...globalThis.model.state().state, filter: ["<", "age", 30] }, origin: "python", seq: 1 }));
+    const n = await visible(page);
+    assert.ok(n > 0 && n < ROWS);
+    assert.equal(await page.evaluate(() => globalThis.model.saves), 0);
+    await page.getByRole("button", { name: "Select visible" }).first().click();
+    await page.waitForTimeout(200);
+    assert.equal(await page.evaluate(() => globalThis.model.saves), 1);
+    await page.evaluate(() => globalThis.again());
+    await page.waitForTimeout(600);
+    assert.equal(await page.locator(".sym-page").count(), 2);
+    assert.deepEqual(await page.locator("[data-visible]").evaluateAll((all) => all.map((e) => Number(e.dataset.visible))), [n, n], "a second view starts where the first is");
+    await page.evaluate(() => globalThis.stop());
+    assert.equal(await page.locator(".sym-page").count(), 0);
+    assert.equal(await page.evaluate(() => globalThis.model.listeners()), 0);
+    assert.deepEqual(page.complaints, []);
+    await page.context().close();
   },
   async "what is drawn of a million points is all of them"() {
     const page = await open(browser, file("wide.html", wide(200_000)));

@@ -45,27 +45,30 @@ function FilterBox() {
   const store = useStore();
   const text = useSignal(print(store.state.peek().filter));
   const error = useSignal<FilterError | null>(null);
-  const focused = useRef(false);
+  /** the filter that the text stands for: any other one came from elsewhere and replaces the text */
+  const own = useRef(JSON.stringify(store.state.peek().filter));
   const help = useSignal(false);
   const input = useRef<HTMLInputElement>(null);
   const timer = useRef<ReturnType<typeof setTimeout>>(undefined);
   const names = store.spec.columns.filter((c) => c.kind !== "media").map((c) => c.name);
   useSignalEffect(() => {
-    const now = print(store.state.value.filter);
-    if (!focused.current || document.activeElement !== input.current) {
-      text.value = now;
-      error.value = null;
-    }
+    const { filter } = store.state.value;
+    const now = JSON.stringify(filter);
+    if (now === own.current) return;
+    own.current = now;
+    text.value = print(filter);
+    error.value = null;
   });
   useEffect(() => () => clearTimeout(timer.current), []);
-  const read = (apply: boolean) => {
+  const read = () => {
     clearTimeout(timer.current);
     try {
       const tree = parse(text.peek(), names);
       const wrong = tree && store.engine.local ? check(tree) : null;
       if (wrong) throw wrong;
       error.value = null;
-      if (apply) store.set({ filter: tree }, "filter box");
+      own.current = JSON.stringify(tree);
+      store.set({ filter: tree }, "filter box");
     } catch (problem) {
       error.value = problem as FilterError;
     }
@@ -82,7 +85,7 @@ function FilterBox() {
   const onInput = (value: string) => {
     text.value = value;
     clearTimeout(timer.current);
-    timer.current = setTimeout(() => read(true), 350);
+    timer.current = setTimeout(() => read(), 350);
   };
   const problem = error.value;
   return (
@@ -91,22 +94,21 @@ function FilterBox() {
         <svg width="16" height="16" viewBox="0 0 16 16" aria-hidden="true"><path d="M2 3h12l-4.6 5.6v4.4l-2.8-1.4v-3z" fill="none" stroke="currentColor" stroke-width="1.3" stroke-linejoin="round" /></svg>
         <input
           ref={input} type="text" value={text.value} spellcheck={false} autocomplete="off" placeholder={example(store.spec.columns)} aria-label="Filter" aria-invalid={!!problem}
-          aria-describedby={problem ? store.uid("filter-error") : undefined} onFocus={() => (focused.current = true)}
+          aria-describedby={problem ? store.uid("filter-error") : undefined}
           onBlur={() => {
-            focused.current = false;
-            read(true);
+            read();
             if (!error.peek()) text.value = print(store.state.peek().filter);
           }}
           onInput={(e) => onInput(e.currentTarget.value)}
           onKeyDown={(e) => {
-            if (e.key === "Enter") read(true);
+            if (e.key === "Enter") read();
             else if (e.key === "Escape") {
               text.value = "";
-              read(true);
+              read();
             }
           }}
         />
-        {text.value && <button type="button" class="sym-quiet" aria-label="Clear the filter" onClick={() => { text.value = ""; read(true); }}>×</button>}
+        {text.value && <button type="button" class="sym-quiet" aria-label="Clear the filter" onClick={() => { text.value = ""; read(); }}>×</button>}
         <button type="button" class="sym-quiet" aria-expanded={help.value} aria-label="How to write a filter" onClick={() => (help.value = !help.value)}>?</button>
       </div>
       {problem && (

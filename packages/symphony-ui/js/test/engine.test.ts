@@ -173,3 +173,9 @@ test("a page of rows is a slice of the visible rows", () => {
   const narrowed = engine.ask<RowsAnswer>({ ...query, where: ["==", "d", true], offset: 0, limit: 1000 }).answer.value!;
   assert.equal(narrowed.total, evaluate(["and", ["<", "a", 0.5], ["==", "d", true]], engine).reduce((x, y) => x + y));
 });
+
+test("minus zero and zero tie when sorted", () => {
+  const zeros = column({ name: "z", kind: "number", dtype: "float64", values: [0, -0, 1, -0, 0, -1] });
+  assert.deepEqual(Array.from(sortRows(6, [{ column: zeros, descending: false }])), [5, 0, 1, 3, 4, 2]);
+  assert.deepEqual(Array.from(sortRows(6, [{ column: zeros, descending: true }])), [2, 0, 1, 3, 4, 5]);
+});

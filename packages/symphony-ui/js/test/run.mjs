@@ -16,6 +16,8 @@ await build({
   format: "esm",
   outdir: out,
   outExtension: { ".js": ".mjs" },
+  jsx: "automatic",
+  jsxImportSource: "preact",
   define: { VECTORS: JSON.stringify(join(here, "vectors")) },
   logLevel: "warning",
 });

@@ -208,7 +208,7 @@ function paint(
     for (let p = 0, at = layer * area; p < area; p++, at++) totals[p] += counts[at];
   }
   for (let p = 0; p < area; p++) if (totals[p] > most) most = totals[p];
-  const steps = Float32Array.from({ length: Math.min(most, 4096) + 1 }, (_, n) => 0.45 + (0.55 * Math.log1p(n)) / Math.log1p(most));
+  const steps = Float32Array.from({ length: Math.min(most, 65535) + 1 }, (_, n) => 0.45 + (0.55 * Math.log1p(n)) / Math.log1p(most));
   const put = (p: number, r: number, g: number, b: number, a: number) => {
     const at = 4 * p;
     pixels[at] = background[0] + (r - background[0]) * a;

@@ -58,7 +58,8 @@ export class BrowserEngine implements Engine, Source {
   private orders = new Map<string, Uint32Array>();
   private lists = new Map<string, Uint32Array>();
   private wheres = new Map<string, Uint8Array>();
-  private hists = new Set<HistQuery>();
+  /** what is on the screen: the same query is answered once */
+  private asked = new Map<string, { query: Query; answer: ReadonlySignal<unknown>; views: number }>();
   private applied = new Map<string, string>();
   private ready: { key: string; drag: Drag } | null = null;
   private rest: ReturnType<typeof setTimeout> | undefined;
@@ -128,9 +129,20 @@ export class BrowserEngine implements Engine, Source {
   }
 
   ask<T>(query: Query): Live<T> {
-    if (query.kind !== "hist") return { answer: computed(() => this.answer(query)) as any, dispose() {} };
-    this.hists.add(query);
-    return { answer: computed(() => this.hist(query)) as any, dispose: () => this.hists.delete(query) };
+    const key = JSON.stringify(query);
+    let entry = this.asked.get(key);
+    if (!entry) {
+      entry = { query, answer: computed(() => this.answer(query)), views: 0 };
+      this.asked.set(key, entry);
+    }
+    const shared = entry;
+    shared.views++;
+    return {
+      answer: shared.answer as ReadonlySignal<T | null>,
+      dispose: () => {
+        if (--shared.views === 0 && this.asked.get(key) === shared) this.asked.delete(key);
+      },
+    };
   }
 
   answer(query: Query): unknown {
@@ -310,8 +322,8 @@ export class BrowserEngine implements Engine, Source {
       this.ready = { key, drag: this.cross.startDrag(view, this.bins(column, bins)) };
     }
     const { drag } = this.ready;
-    for (const q of this.hists) {
-      if (q.view !== view && !q.where) drag.prepare(binKey(q.column, q.bins) + q.view, q.view, this.bins(q.column, q.bins));
+    for (const { query: q } of this.asked.values()) {
+      if (q.kind === "hist" && q.view !== view && !q.where) drag.prepare(binKey(q.column, q.bins) + q.view, q.view, this.bins(q.column, q.bins));
     }
     return drag;
   }

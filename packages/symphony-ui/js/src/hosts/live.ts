@@ -34,7 +34,11 @@ export async function startLive(page: Element): Promise<Store> {
     annotate: (changed) => void post("annotations", changed).catch((error) => store.notify("annotations", `the annotation was not kept: ${error.message}`)),
   }, (message) => void post("state", message).catch((error) => store.notify("connection", `This page has lost its server: ${error.message}. It shows the last state.`)));
   const events = new EventSource("events");
-  events.addEventListener("state", (event) => store.receive(JSON.parse(event.data)));
+  const linked = store.received === null; // the address held a state: it goes before the server's first
+  events.addEventListener("state", (event) => {
+    const message = JSON.parse(event.data);
+    if (!(linked && message.origin === "server")) store.receive(message);
+  });
   events.addEventListener("annotations", (event) => store.receiveAnnotations(JSON.parse(event.data)));
   events.onopen = () => store.notify("connection", null);
   events.onerror = () => store.notify("connection", "This page has lost its server. It shows the last state, and goes on when the server is back.");

@@ -20,6 +20,7 @@ export async function makeEngine(spec: Spec, load: () => Promise<Uint8Array>, po
 export async function openPage(page: Element, spec: Spec, engine: Engine, host: Host, send?: (message: StateMessage) => void): Promise<Store> {
   const address = await addressState();
   const store = new Store(spec, engine, host, address.state ?? undefined);
+  if (address.state) store.received = null; // what stands in the address is news to the server
   store.notify("address", address.problem);
   document.title = spec.title || document.title;
   show(page, store);

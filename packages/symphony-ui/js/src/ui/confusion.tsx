@@ -111,7 +111,7 @@ function Matrix({ view, classes, open, where, small }: { view: ViewSpec; classes
   const mix = (a: RGB, b: RGB, t: number): RGB => [0, 1, 2].map((c) => a[c] + (b[c] - a[c]) * t) as RGB;
   const names = Math.min(180, 40 + 7 * Math.max(...nodes.map((n) => n.name.length)));
   const room = ((size.width || 400) - names) / Math.max(1, nodes.length);
-  const side = Math.max(small ? 8 : 11, Math.min(small ? 26 : 38, Math.floor(room) - 1));
+  const side = Math.max(small ? 8 : 11, Math.min(small ? 26 : 48, Math.floor(room) - 1));
   const text = (i: number, j: number) => (normalize === "none" ? count(counts[i][j]) : percent(share(i, j)));
   const longest = Math.max(...nodes.map((_, i) => Math.max(...nodes.map((__, j) => (counts[i][j] ? text(i, j).length : 0)))));
   const written = side >= longest * 6.6 + 2;

@@ -70,7 +70,7 @@ function Cells({ view, ax, ay, title }: { view: ViewSpec; ax: Axis; ay: Axis; ti
   const color = (v: number) => (center === null ? ramp(hi > lo ? (v - lo) / (hi - lo) : 0.5) : ramp(0.5 + (v - center) / (2 * reach), "diverging"));
   const names = Math.min(180, 40 + 7 * Math.max(...ay.names.map((n) => n.length)));
   const room = ((size.width || 400) - names) / ax.names.length;
-  const wide = Math.max(14, Math.min(72, Math.floor(room) - 1));
+  const wide = Math.max(14, Math.min(96, Math.floor(room) - 1));
   const brush = JSON.stringify(store.state.value.brushes[view.id] ?? null);
   const tree = (i: number, j: number): Tree => ["and", ax.tree(j), ay.tree(i)];
   const data = () => ({ columns: [y, x, value ?? "rows", ...(value ? ["rows"] : [])], rows: ay.names.flatMap((a, i) => ax.names.flatMap((b, j) => (at(i, j) === null ? [] : [[a, b, at(i, j)!, ...(value ? [answer.counts[i][j]] : [])]]))) });

@@ -52,6 +52,7 @@ function LocalScatter({ view }: { view: ViewSpec }) {
   const canvas = useRef<HTMLCanvasElement>(null);
   const tool = useSignal<Tool>("select");
   const polygon = useSignal<Point[]>([]);
+  const pointing = useSignal(false);
   const highlight = useSignal<number | null>(null);
   const height = options.height ?? 380;
   const inner = { width: Math.max(10, size.width - LEFT - RIGHT), height: height - TOP - BOTTOM };
@@ -188,6 +189,7 @@ function LocalScatter({ view }: { view: ViewSpec }) {
     const reach = (markRadius(store.engine.local!.rows) + 5) / inner.width;
     const [a, b] = toData(px, py);
     const tallReach = (reach * inner.width) / inner.height;
+    pointing.value = true;
     store.hover.value = px < LEFT || py < TOP || py > TOP + inner.height ? -1 : nearestRow(
       getGrid(), x.values!, y.values!, a, b, reach * (spanX[1] - spanX[0]), tallReach * (spanY[1] - spanY[0]), (row) => engine.cross.fail[row] === 0,
     );
@@ -265,7 +267,7 @@ function LocalScatter({ view }: { view: ViewSpec }) {
         class={`sym-scatter sym-tool-${tool.value}`} ref={box} style={px({ height })} tabindex={0} role="group"
         aria-label={`Scatter of ${options.y} over ${options.x}, ${count(lastDrawn.value)} points. Plus and minus zoom, arrow keys move, 0 resets. Use the filter box and Select visible to select by keyboard.`}
         onPointerDown={onPointerDown} onPointerMove={onPointerMove} onPointerUp={onPointerUp} onKeyDown={onKeyDown}
-        onPointerLeave={() => (store.hover.value = -1)} onDblClick={() => saveZoom(null)}
+        onPointerLeave={() => (store.hover.value = -1, pointing.value = false)} onDblClick={() => saveZoom(null)}
       >
         <canvas ref={canvas} style={px({ left: LEFT, top: TOP, width: inner.width, height: inner.height })} aria-hidden="true" />
         <svg width={size.width} height={height} aria-hidden="true">
@@ -275,7 +277,7 @@ function LocalScatter({ view }: { view: ViewSpec }) {
           {polygon.value.length > 1 && <polygon class="sym-lasso" points={polygon.value.map((p) => p.map((v) => v.toFixed(1)).join(",")).join(" ")} />}
           {on && <circle class="sym-hovered" cx={at[0]} cy={at[1]} r={markRadius(Math.min(MARKS, engine.rows)) + 3} />}
         </svg>
-        {on && <Tooltip row={hovered} x={at[0]} y={at[1]} width={size.width} height={height} media={mediaColumn(store, options.media)} columns={[options.color, options.x, options.y]} />}
+        {on && pointing.value && <Tooltip row={hovered} x={at[0]} y={at[1]} width={size.width} height={height} media={mediaColumn(store, options.media)} columns={[options.color, options.x, options.y]} />}
       </div>
       <Legend colors={colors} highlight={highlight} />
     </Card>
@@ -293,7 +295,7 @@ function Rings({ view, toX, toY, box }: { view: ViewSpec; toX: (v: number) => nu
   engine.epoch.value;
   const rows = store.selected.value;
   if (!rows.length) return null;
-  const small = rows.length > 400;
+  const small = rows.length > 120;
   const r = small ? 2.5 : markRadius(engine.rows) + 2;
   let d = "";
   let n = 0;

@@ -119,7 +119,7 @@ function View({ view }: { view: ViewSpec }) {
     const Known = known;
     return <Known view={view} />;
   }
-  if (store.spec.custom && view.type in store.spec.custom) return <Custom view={view} />;
+  if (Object.hasOwn(store.spec.custom ?? {}, view.type)) return <Custom view={view} />;
   return <Card view={view} title={view.type}><Message>This page does not know the component “{view.type}”.</Message></Card>;
 }
 

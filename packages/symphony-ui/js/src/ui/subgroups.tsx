@@ -2,6 +2,7 @@
 
 import { cells, groupMetric, type Metric, type Rate } from "../core/metrics.ts";
 import type { Cell, GroupsAnswer, ViewSpec } from "../core/types.ts";
+import { makeScale } from "./axes.tsx";
 import { Card, Message } from "./card.tsx";
 import { groupTree, useAnswer, useSize, useStore } from "./context.tsx";
 import { cellText, count, number } from "./format.ts";
@@ -48,7 +49,7 @@ export function Subgroups({ view }: { view: ViewSpec }) {
   const lines = [all, ...subs.slice(0, SHOWN)];
   const lo = Math.max(0, Math.min(...lines.map((s) => s.rate.lo)) - 0.02);
   const hi = Math.min(1, Math.max(...lines.map((s) => s.rate.hi)) + 0.02);
-  const x = (v: number) => ((v - lo) / (hi - lo || 1)) * (width - 16) + 8;
+  const x = makeScale([lo, hi > lo ? hi : lo + 1], [8, width - 8], 4);
   const columns = by.map((name) => store.column(name));
   const brush = JSON.stringify(store.state.value.brushes[view.id] ?? null);
   const say = (s: Sub) => `${s.name}: ${metric} ${s.rate.n ? number(Number(s.rate.value.toFixed(4))) : "0 (undefined)"}, 95 % interval ${number(Number(s.rate.lo.toFixed(3)))} to ${number(Number(s.rate.hi.toFixed(3)))}, ${count(s.n)} rows${s.n < n_min ? ", few rows" : ""}`;
@@ -56,7 +57,6 @@ export function Subgroups({ view }: { view: ViewSpec }) {
     columns: ["subgroup", metric, "low", "high", "rows", "remark"],
     rows: [all, ...subs].map((s) => [s.name, s.rate.value, s.rate.lo, s.rate.hi, s.n, s.rate.n === 0 ? "undefined" : s.n < n_min ? "few rows" : ""]),
   });
-  const ticks = [0, 0.25, 0.5, 0.75, 1].map((t) => lo + t * (hi - lo));
   return (
     <Card view={view} title={title} remark={[positive !== null ? `positive: ${positive}` : "", gap].filter(Boolean).join(", ")} data={data}>
       {!by.length && <Message>Group the page by a column to see its subgroups.</Message>}
@@ -78,7 +78,7 @@ export function Subgroups({ view }: { view: ViewSpec }) {
           );
         })}
         <svg class="sym-sub-axis" width={width} height={18} style={{ marginLeft: `${names}px` }} aria-hidden="true">
-          {ticks.map((t, k) => <text x={x(t)} y={12} text-anchor={k === 0 ? "start" : k === 4 ? "end" : "middle"}>{number(Number(t.toFixed(3)))}</text>)}
+          {x.ticks.map((t) => <text x={x(t)} y={12} text-anchor="middle">{x.text(t)}</text>)}
         </svg>
       </div>
       {subs.some((s) => s.n < n_min) && <p class="sym-remark">A hollow dot: fewer than {n_min} rows.</p>}

@@ -37,6 +37,7 @@ export function rgb(color: string): RGB {
 /** What a CSS colour is in numbers within `element`, whatever its notation. */
 export function pageColor(element: Element, color: string): RGB {
   const probe = document.createElement("span");
+  probe.style.cssText = "forced-color-adjust:none";
   probe.style.color = color;
   element.append(probe);
   const computed = getComputedStyle(probe).color;

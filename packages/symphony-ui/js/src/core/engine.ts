@@ -151,7 +151,7 @@ export class BrowserEngine implements Engine, Source {
       return { all: this.rows, visible: moving ? moving.drag.total(moving.lo, moving.hi) : this.visibleCount.value };
     }
     if (query.kind === "hist") return this.hist(query);
-    this.epoch.value;
+    if (query.kind !== "groups" || query.scope !== "all") this.epoch.value; // all rows never change
     if (query.kind === "matrix") return this.matrix(query);
     if (query.kind === "rows") return this.page(query);
     return this.groups(query);

@@ -6,7 +6,7 @@ import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { launch, open } from "./browser.mjs";
-import { demo, wide } from "./data.mjs";
+import { demo, kinds, wide } from "./data.mjs";
 import { livePage, widgetPage } from "./hosts.mjs";
 import { savedPage } from "./make_page.mjs";
 
@@ -249,6 +249,24 @@ const checks = {
     assert.deepEqual(page.complaints, []);
     await page.context().close();
   },
+  async "sound, text, addresses, log axes and the user's own modules are shown, and nothing of them is run"() {
+    const page = await open(browser, file("kinds.html", kinds(480)));
+    await page.waitForTimeout(300);
+    assert.equal(await page.title(), "Kinds <b>and</b> options");
+    assert.ok(await page.locator("audio[src^='blob:']").count());
+    assert.deepEqual(await page.locator('[data-view="table-1"] a').evaluateAll((all) => [...new Set(all.map((a) => a.protocol + a.rel))]), ["https:noopener noreferrer nofollow"]);
+    assert.equal(await page.locator('[data-view="vega-1"] .sym-custom').textContent(), "480 rows for bar");
+    assert.match(await page.locator('[data-view="table-2"]').textContent(), /no column “nowhere”/);
+    assert.equal(await page.locator("i", { hasText: "not slanted" }).filter({ hasText: /^not slanted$/ }).count(), 0);
+    await page.locator('[data-view="lines-3"] input[type=range]').focus();
+    await page.keyboard.press("End");
+    assert.equal(await visible(page), 120);
+    const plot = await page.locator('[data-view="lines-1"] .sym-scatter').boundingBox();
+    await drag(page, plot, plot.width * 0.5, 100, plot.width * 0.8, 100);
+    assert.ok(await visible(page) < 120);
+    assert.deepEqual(page.complaints, []);
+    await page.context().close();
+  },
   async "what is drawn of a million points is all of them"() {
     const page = await open(browser, file("wide.html", wide(200_000)));
     await page.waitForTimeout(600);
@@ -269,6 +287,12 @@ const checks = {
         assert.deepEqual(lines, [], `${JSON.stringify(scheme)} ${name}`);
       }
       await page.context().close();
+      const other = await open(browser, file("kinds.html", kinds(480)), { ...scheme, bypassCSP: true });
+      await other.waitForTimeout(500);
+      await other.evaluate(axeSource);
+      const { violations } = await other.evaluate(() => globalThis.axe.run());
+      assert.deepEqual(violations.filter((v) => v.impact === "serious" || v.impact === "critical").map((v) => `${v.id}: ${v.nodes[0].html.slice(0, 200)} ${v.nodes[0].failureSummary.slice(0, 200)}`), [], `${JSON.stringify(scheme)} kinds`);
+      await other.context().close();
     }
   },
 };

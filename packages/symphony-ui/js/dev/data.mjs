@@ -166,3 +166,50 @@ export function wide(rows) {
   };
   return { spec, blocks: { data: bytes } };
 }
+
+/** A page of the other media and options: sound, long text, addresses, log axes, series by two columns, a stub of Vega. */
+export function kinds(rows) {
+  const next = random(21);
+  const [url, batch, time, method, seed, gain, step, text] = Array.from({ length: 8 }, () => []);
+  for (let i = 0; i < rows; i++) {
+    url.push(i % 7 ? `https://example.org/item/${i}` : i % 2 ? "javascript:alert(1)" : null);
+    batch.push(2 ** (i % 8));
+    method.push(["ours", "peer", "other"][Math.floor(i / 8) % 3]);
+    seed.push(Math.floor(i / 24) % 4);
+    time.push(batch[i] ** (method[i] === "ours" ? 0.6 : 1) * (1 + 0.2 * next()) * (method[i] === "other" ? 4 : 1));
+    gain.push(normal(next) + (method[i] === "ours" ? 0.8 : -0.3));
+    step.push(Date.UTC(2024, 0, 1 + (i % 60)));
+    text.push(`Answer ${i}: ${"some words of a longer answer, ".repeat(1 + Math.floor(next() * 9))}<i>not slanted</i>`);
+  }
+  const { specs, bytes } = pack({ url: ["text", url], batch: ["int32", batch], method: ["category", method], seed: ["int32", seed], seconds: ["float64", time], gain: ["float64", gain], day: ["time", step] });
+  specs[0].url = true;
+  const medium = (name, type, size) => ({ name, kind: "media", dtype: "media", integer: false, zone: null, url: false, levels: null, extent: null, media: { type, size } });
+  specs.push(medium("sound", "audio"), medium("answer", "text"));
+  const wav = (pitch) => {
+    const n = 800;
+    const out = Buffer.alloc(44 + n, 128);
+    out.write("RIFF", 0); out.writeUInt32LE(36 + n, 4); out.write("WAVEfmt ", 8); out.writeUInt32LE(16, 16); out.writeUInt16LE(1, 20); out.writeUInt16LE(1, 22);
+    out.writeUInt32LE(8000, 24); out.writeUInt32LE(8000, 28); out.writeUInt16LE(1, 32); out.writeUInt16LE(8, 34); out.write("data", 36); out.writeUInt32LE(n, 40);
+    for (let k = 0; k < n; k++) out[44 + k] = 128 + 60 * Math.sin(k * pitch);
+    return new Uint8Array(out);
+  };
+  const block = (mime, all) => tableToIPC(tableFromColumns({
+    mime: columnFromArray(all.map((b) => (b ? mime : null)), dictionary(utf8(), int32())), bytes: columnFromArray(all, binary()),
+  }), { format: "stream" });
+  const range = Array.from({ length: rows }, (_, i) => i);
+  const embed = "export default { embed: async (el, spec) => { el.textContent = `${spec.data.values.length} rows for ${spec.mark}`; return { finalize() {} }; } };\n";
+  const layout = [{ tab: "Kinds", rows: [
+    [view("lines-1", "lines", { x: "batch", y: "seconds", by: ["method"], log_x: true, log_y: true }), view("lines-2", "lines", { x: "batch", y: ["seconds", "gain"], by: ["method", "seed"], band: "std" }), view("lines-3", "lines", { x: "method", y: "gain", slider: "seed" })],
+    [view("heatmap-1", "heatmap", { x: "method", y: "batch", value: "gain", center: 0 }), view("heatmap-2", "heatmap", { x: "seconds", y: "gain", bins: 10 }), view("scatter-1", "scatter", { x: "day", y: "gain", color: "seconds" })],
+    [view("instances-1", "instances", { media: "sound", caption: ["method"] }), view("instances-2", "instances", { media: "answer", caption: ["method", "seed"] })],
+    [view("compare-1", "compare", { columns: ["answer", "sound"], caption: ["method"] }), view("table-1", "table", { columns: ["url", "batch", "method", "seconds", "gain"] }), view("vega-1", "vega", { spec: { mark: "bar" } })],
+    [view("subgroups-1", "subgroups", { label: "method", prediction: "method", metric: "f1", by: ["seed"] }), view("table-2", "table", { columns: ["nowhere"] }), view("table-3", "nothing")],
+  ] }];
+  const spec = {
+    v: 1, title: "Kinds <b>and</b> options", id: null, rows, host: "saved", engine: "browser", columns: specs, layout,
+    state: { v: 1, filter: null, brushes: {}, group_by: [], selection: { rows: "" }, sort: [], tab: null, views: {}, show_unfiltered: false },
+    custom: { "vega:runtime": { esm: embed } }, notes: ["The column nested was left out.", "Two ids occur twice."],
+  };
+  const blocks = { data: bytes, "media:sound": block("audio/wav", range.map((i) => (i % 5 ? wav(0.05 + 0.01 * (i % 9)) : null))), "media:answer": block("text/plain", text.map((t) => new TextEncoder().encode(t))) };
+  return { spec, blocks, modules: { "vega:runtime": embed } };
+}

@@ -1,9 +1,9 @@
 // Makes saved pages out of generated data, as PROTOCOL.md says, for looking at and for timing:
-//   node dev/make_page.mjs OUT.html [--rows 1797] [--wide]
+//   node dev/make_page.mjs OUT.html [--rows 1797] [--wide | --kinds]
 import { createHash } from "node:crypto";
 import { readFileSync, writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
-import { demo, wide } from "./data.mjs";
+import { demo, kinds, wide } from "./data.mjs";
 
 const here = fileURLToPath(new URL(".", import.meta.url));
 const built = `${here}../../src/symphony_ui/static/`;
@@ -32,5 +32,5 @@ if (process.argv[1] === fileURLToPath(import.meta.url)) {
   const [out, ...rest] = process.argv.slice(2);
   const at = rest.indexOf("--rows");
   const rows = at >= 0 ? Number(rest[at + 1]) : 1797;
-  writeFileSync(out, savedPage(rest.includes("--wide") ? wide(rows) : demo(rows)));
+  writeFileSync(out, savedPage((rest.includes("--wide") ? wide : rest.includes("--kinds") ? kinds : demo)(rows)));
 }

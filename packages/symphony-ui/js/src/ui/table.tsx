@@ -14,7 +14,7 @@ const PICTURE_ROW = 44;
 const CHUNK = 50;
 
 const columnWidth = (column: ColumnSpec, size?: number): string =>
-  column.kind === "text" ? "minmax(160px, 3fr)" : column.kind === "media" ? (size ? `minmax(${size + 16}px, 1fr)` : "72px") : column.kind === "bool" ? "minmax(64px, 1fr)" : "minmax(88px, 1fr)";
+  column.kind === "text" || column.media?.type === "text" ? "minmax(160px, 3fr)" : column.kind === "media" ? (size ? `minmax(${size + 16}px, 1fr)` : "72px") : column.kind === "bool" ? "minmax(64px, 1fr)" : "minmax(88px, 1fr)";
 
 export function Table({ view }: { view: ViewSpec }) {
   const { columns } = useStore().spec;

@@ -12,7 +12,7 @@ from typing import Any
 
 import matplotlib as mpl
 import numpy as np
-from run import best
+from run import ARMS, best
 from scipy.stats import t as student
 from tenfold.study import Task, read_journal
 
@@ -59,7 +59,8 @@ def arms_table(runs: Runs) -> dict[str, list[str]]:
         by_arm[task["method"]][task["seed"]] = result
     base = by_arm["random init"]
     table: dict[str, list[str]] = defaultdict(list)
-    for arm, results in by_arm.items():
+    for arm in ARMS:
+        results = by_arm[arm]
         several = list(results.values())
         trained = bool(several[0]["trace"])
         table["arm"].append(arm)

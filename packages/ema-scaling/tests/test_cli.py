@@ -1,8 +1,8 @@
 import json
 import os
+import resource
 import subprocess
 import sys
-import time
 import tomllib
 
 import pytest
@@ -244,16 +244,14 @@ def test_the_command_imports_no_torch(recipe):
     assert done.returncode == 0, done.stderr
 
 
-def test_a_cold_start_takes_at_most_150_ms(recipe):
-    """Best of five, byte code cached, beside the time of an empty interpreter."""
+def test_a_cold_start_takes_at_most_150_ms_of_processor_time(recipe):
+    """The least of five, byte code cached: user and system time of the whole process."""
     env = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
-
-    def best(*arguments):
-        times = []
-        for _ in range(5):
-            start = time.perf_counter()
-            subprocess.run([sys.executable, *arguments], env=env, check=True, capture_output=True)
-            times.append(time.perf_counter() - start)
-        return min(times)
-
-    assert best("-m", "ema_scaling.cli", "scale", str(recipe), "--to", "4096") < 0.150
+    command = [sys.executable, "-m", "ema_scaling.cli", "scale", str(recipe), "--to", "4096"]
+    times = []
+    for _ in range(5):
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        subprocess.run(command, env=env, check=True, capture_output=True)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        times.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+    assert min(times) < 0.150

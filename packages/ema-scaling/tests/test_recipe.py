@@ -321,8 +321,8 @@ def test_scaling_two_hundred_keys_takes_less_than_ten_milliseconds():
     rich = SGD.with_(extra={f"key_{i}": i for i in range(200)})
     times = []
     for _ in range(5):
-        start = time.perf_counter()
+        start = time.process_time()
         scale(rich, kappa=4)
-        times.append(time.perf_counter() - start)
+        times.append(time.process_time() - start)
     assert min(times) < 0.01
     assert json.dumps(scale(rich, kappa=4).recipe.to_dict())

@@ -58,8 +58,14 @@ def test_a_killed_study_goes_on_and_its_report_needs_the_journal_alone(tmp_path)
     while len(read_journal(journal)) < 2:
         assert child.poll() is None
         time.sleep(0.05)
+    workers = processes("--ppid", str(child.pid))
+    assert workers
     os.kill(child.pid, signal.SIGKILL)
     child.wait()
+    deadline = time.monotonic() + 20
+    while left := processes("-p", ",".join(workers)):
+        assert time.monotonic() < deadline, f"workers {left} outlive the study"
+        time.sleep(0.05)
     before = journal.read_bytes()
     assert start(journal).wait() == 0
     assert journal.read_bytes().startswith(before[: before.rfind(b"\n") + 1])
@@ -67,7 +73,8 @@ def test_a_killed_study_goes_on_and_its_report_needs_the_journal_alone(tmp_path)
         len(read_journal(journal)) == len({json.dumps(t) for t, _ in read_journal(journal)}) == 10
     )
     pytest.importorskip("matplotlib")
-    report(journal)
+    command = [sys.executable, str(STUDY / "report.py"), "--journal", str(journal)]
+    subprocess.run(command, check=True, capture_output=True)
     summary = json.loads((tmp_path / "summary.json").read_text())
     (table,) = summary["tables"].values()
     assert table["optimizer"] == ["adamw", "adamw", "sgd"]
@@ -76,6 +83,13 @@ def test_a_killed_study_goes_on_and_its_report_needs_the_journal_alone(tmp_path)
     first = (tmp_path / "supervised.svg").read_bytes()
     report(journal)
     assert (tmp_path / "supervised.svg").read_bytes() == first
+
+
+def processes(*options):
+    """Numbers of the processes that are not over, by options of ``ps``."""
+    command = ["ps", *options, "-o", "pid=,stat="]
+    lines = subprocess.run(command, capture_output=True, text=True).stdout.splitlines()
+    return [line.split()[0] for line in lines if "Z" not in line]
 
 
 def report(journal):

@@ -40,7 +40,7 @@ class Station:
         "in the optimization of the model."
     )
     budget_s = 60
-    needs = ()
+    needs: tuple[str, ...] = ()
 
     def run(self, context: Context) -> StationResult:
         """Recur the moments, train the net at two batches, and compare at equal samples."""
@@ -229,7 +229,7 @@ def _study() -> dict[str, Any]:
         return {"headlines": [], "tables": {}, "figures": []}
     found = json.loads(STUDY.read_text(encoding="utf-8"))
     figures = [
-        Lines(**{**figure, "series": [Series(**line) for line in figure["series"]]})
+        Lines(series=[Series(**line) for line in figure.pop("series")], **figure)
         for figure in found["figures"]
     ]
     headlines = [f"The study: {line}" for line in found["headlines"]]

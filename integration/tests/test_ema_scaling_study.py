@@ -78,7 +78,7 @@ def test_a_killed_study_goes_on_and_its_report_needs_the_journal_alone(tmp_path)
     summary = json.loads((tmp_path / "summary.json").read_text())
     (table,) = summary["tables"].values()
     assert table["optimizer"] == ["adamw", "adamw", "sgd"]
-    assert len(summary["figures"]) == 3
+    assert len(summary["figures"]) == 2
     assert "![EMA test loss" in (tmp_path / "results.md").read_text()
     first = (tmp_path / "supervised.svg").read_bytes()
     report(journal)

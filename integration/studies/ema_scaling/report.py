@@ -46,6 +46,14 @@ QUESTIONS = {  # of feedback runs: what is compared, and whose it is
 }  # fmt: skip
 LINES = ("kappa 1", "with the rule", "decay kept")
 COLOURS = ("C0", "C2", "C3")
+SHOWN = (  # ends of the titles that the tour's page shows
+    "kappa 8: test loss of the EMA",
+    "BYOL, kappa 8: loss",
+    "BYOL, kappa 8: alignment",
+    "BYOL, kappa 8: student probe",
+    "pseudo-labels, kappa 8: student",
+    "pseudo-labels, kappa 8: teacher",
+)
 FEEDBACK_ARMS = ((1, True), (8, True), (8, False))  # kappa, rule
 
 
@@ -70,7 +78,7 @@ def supervised_table(runs: Runs) -> dict[str, list[str]]:
     """One row a model, optimizer and batch: the model itself, and its EMA in three ways."""
     groups = arms(runs, ("model", "optimizer", "kappa", "start"))
     table: dict[str, list[str]] = defaultdict(list)
-    for (model, optimizer, kappa, start), group in groups.items():
+    for (model, optimizer, kappa, start), group in sorted(groups.items(), key=lambda arm: arm[0]):
         base = groups.get((model, optimizer, 1, 0), [])
         if kappa == 1 or min(len(base), len(group)) < 2:
             continue
@@ -135,7 +143,7 @@ def figures(parts: dict[str, Runs]) -> list[dict[str, Any]]:
     """All figures as data, in reading order: EMA test loss, then the feedback runs."""
     found: list[Lines] = []
     groups = arms(parts["supervised"], ("model", "optimizer", "kappa", "start"))
-    for (model, optimizer, kappa, start), group in groups.items():
+    for (model, optimizer, kappa, start), group in sorted(groups.items(), key=lambda arm: arm[0]):
         base = groups.get((model, optimizer, 1, 0))
         if kappa != 1 and base:
             later = f", large batch from {start} samples" if start else ""
@@ -184,8 +192,8 @@ def report(parts: dict[str, Runs]) -> tuple[str, dict[str, Any]]:
     if table := supervised_table(parts["supervised"]):
         tables["Study: the EMA feeds nothing back"] = table
         lines.append(f"EMA test loss, {counted(table)}.")
-        text += ["\n## The EMA feeds nothing back\n\n", lines[-1], " A figure is the mean gap in "
-                 "nats with its 95 % interval over seeds, by bootstrap.\n\n", markdown(table),
+        text += ["\n## The EMA feeds nothing back\n\n", lines[-1], " Numbers are mean gaps in "
+                 "nats with their 95 % intervals over seeds, by bootstrap.\n\n", markdown(table),
                  "\n![EMA test loss at equal samples](supervised.svg)\n"]  # fmt: skip
     if table := feedback_table(parts["feedback"]):
         tables["Study: the EMA is the teacher"] = table
@@ -193,7 +201,7 @@ def report(parts: dict[str, Runs]) -> tuple[str, dict[str, Any]]:
         lines += found
         text += ["\n## The EMA is the teacher\n\n", " ".join(found), "\n\n", markdown(table),
                  "\n![BYOL and pseudo-labels at equal samples](feedback.svg)\n"]  # fmt: skip
-    return "".join(text), {"headlines": lines, "tables": tables, "figures": figures(parts)}
+    return "".join(text), {"headlines": lines, "tables": tables}
 
 
 def main() -> int:
@@ -210,11 +218,12 @@ def main() -> int:
         parser.error(f"{args.journal} holds no run: start run.py first")
     out = args.journal.parent
     text, summary = report(parts)
-    count = len([f for f in summary["figures"] if f["title"].endswith("of the EMA")])
-    if count:
-        draw(summary["figures"][:count], out / "supervised.svg", columns=4)
-    if count < len(summary["figures"]):
-        draw(summary["figures"][count:], out / "feedback.svg", columns=4)
+    drawn = figures(parts)
+    for name in ("supervised", "feedback"):
+        chosen = [f for f in drawn if (name == "supervised") == f["title"].endswith("of the EMA")]
+        if chosen:
+            draw(chosen, out / f"{name}.svg", columns=5)
+    summary["figures"] = [figure for figure in drawn if figure["title"].endswith(SHOWN)]
     (out / "results.md").write_text(text)
     draft = out / "summary.json.draft"
     draft.write_text(json.dumps(summary, indent=1) + "\n")

@@ -14,7 +14,7 @@ from er_ssl import DiscreteERLoss, DistillationERLoss, ERLoss, NTXentLoss, er_bo
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-SHARES = {1: [[12]], 2: [[6, 6], [9, 3]], 3: [[4, 4, 4], [7, 4, 1], [5, 0, 7]]}
+SHARES = {1: [[12]], 2: [[6, 6], [9, 3], [12, 0]], 3: [[4, 4, 4], [7, 4, 1], [5, 0, 7]]}
 
 
 class Encoder(nn.Module):

@@ -106,6 +106,7 @@ def rank_main(rank, world, folder):
             NTXentLoss(gather_distributed=True)(*2 * [torch.zeros(1 - min(rank, 1), 3)])
         except ValueError as error:
             out["too few"] = str(error)
+        dist.barrier()  # the store is a file, and goes with the first who leaves
         dist.destroy_process_group()
     torch.save(out, folder / f"{world}-{rank}.pt")
 

@@ -22,9 +22,21 @@ def main() -> int:
         TARGET.write_text(out.stdout)
         print(f"{TARGET.name}: {len(out.stdout.splitlines())} lines")
         return 0
-    if not TARGET.exists() or out.stdout != TARGET.read_text():
-        print("constraints.txt is stale: run `uv run nox -s constrain`", file=sys.stderr)
+    return compare(out.stdout.splitlines(), TARGET.read_text().splitlines())
+
+
+def compare(now: list[str], written: list[str]) -> int:
+    """Fail where packages came or went; say where only a version differs.
+
+    An index may show a release late, so that a version alone proves no change of ours.
+    """
+    names = [{line.split("==")[0] for line in lines} for lines in (now, written)]
+    if names[0] != names[1]:
+        changed = ", ".join(sorted(names[0] ^ names[1]))
+        print(f"constraints.txt is stale ({changed}): run `uv run nox -s constrain`")
         return 1
+    for line in sorted(set(now) - set(written)):
+        print(f"constraints.txt has another version than {line}: run `uv run nox -s constrain`")
     return 0
 
 

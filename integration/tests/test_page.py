@@ -5,9 +5,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tenfold.cache import load, save
 from tenfold.drawing import line_chart, ticks
-from tenfold.page import Entry, render
+from tenfold.page import Entry, render, write_page
 from tenfold.station import Images, Lines, Series, StationResult
 
 HOSTILE = "<script>alert(1)</script>\"'&</style></svg>"
@@ -34,29 +33,29 @@ def test_equal_entries_give_equal_bytes():
     assert render([hostile_entry()], {}) == render([hostile_entry()], {})
 
 
-def test_a_table_of_uneven_columns_is_an_error():
-    result = StationResult("partly", "h", {"t": {"a": [1], "b": [1, 2]}})
-    with pytest.raises(ValueError, match=r"'t' has columns of \[1, 2\] rows"):
-        render([Entry("x", "c", result, "", 0.0)], {})
+def test_what_did_not_run_yet_is_named():
+    page = render([hostile_entry()], {}, pending=["act_steer", HOSTILE])
+    assert "Not run yet: act-steer, &lt;script&gt;" in page
 
 
-def test_results_come_back_from_the_disk_as_they_were(tmp_path):
-    entry = hostile_entry()
-    assert entry.result is not None
-    save(tmp_path / "k", entry.result, 2.5)
-    found = load(tmp_path / "k")
-    assert found is not None
-    assert found[1] == 2.5
-    again = Entry("er_ssl", HOSTILE, found[0], "", 1.0)
-    assert render([again], {}) == render([entry], {})
-    assert load(tmp_path / "nothing") is None
+def test_a_failed_station_shows_its_first_line_above_and_the_whole_below():
+    page = render([Entry("x", "c", None, "OSError: disk\n\nTraceback\nlast line", 0.0)], {})
+    assert page.count("OSError: disk") == 2
+    assert page.count("last line") == 1
 
 
-def test_what_json_cannot_hold_is_refused_and_leaves_nothing(tmp_path):
-    result = StationResult("partly", "h", {"t": {"a": [object()]}})
-    with pytest.raises(TypeError, match="object"):
-        save(tmp_path / "a" / "k", result, 0.0)
-    assert list((tmp_path / "a").iterdir()) == []
+def test_a_page_that_cannot_be_written_leaves_the_old_one_and_no_draft(tmp_path, monkeypatch):
+    path = write_page(tmp_path / "index.html", [], {})
+    before = path.read_bytes()
+
+    def fail(source, target):
+        raise OSError("full")
+
+    monkeypatch.setattr("tenfold.page.os.replace", fail)
+    with pytest.raises(OSError, match="full"):
+        write_page(path, [hostile_entry()], {})
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
 
 
 @given(low=st.floats(-1e6, 1e6), span=st.floats(1e-6, 1e6), log=st.booleans())

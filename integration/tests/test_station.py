@@ -46,7 +46,7 @@ def test_every_image_has_its_caption():
 
 
 def test_a_verdict_of_ones_own_is_refused():
-    with pytest.raises(ValueError, match="'partly'.*got 'great'"):
+    with pytest.raises(ValueError, match=r"'partly'.*got 'great'"):
         StationResult("great", "h")
     with pytest.raises(ValueError, match="headline"):
         StationResult("partly", " ")

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tenfold.drawing import line_chart, ticks
+from tenfold.drawing import _number, line_chart, ticks
 from tenfold.page import Entry, render, write_page
 from tenfold.station import Images, Lines, Series, StationResult
 
@@ -67,6 +67,55 @@ def test_ticks_are_few_round_and_inside(low, span, log):
     assert all(low - slack <= t <= low + span + slack for t in found)
 
 
-def test_points_that_a_log_axis_cannot_show_are_left_out():
-    figure = Lines("t", "x", "y", [Series("s", [0, 1, 10], [1, 2, math.nan])], log_x=True)
-    assert re.search(r'<polyline points="[\d.]+,[\d.]+"', line_chart(figure))
+@given(st.integers(-60, 60), st.integers(1, 60))
+def test_a_log_axis_of_any_length_has_few_ticks(power, decades):
+    found = ticks(10.0**power, 10.0 ** (power + decades), log=True)
+    assert 3 <= len(found) <= 13
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "log", "labels"),
+    [
+        (1e5, 3e5, False, "1e5 1.5e5 2e5 2.5e5 3e5"),
+        (0.031, 0.072, True, "0.04 0.05 0.06 0.07"),
+        (3.0, 400.0, True, "5 10 20 50 100 200"),
+        (1.0, 1000.0, True, "1 10 100 1000"),
+        (1e-14, 5e-14, False, "1e-14 2e-14 3e-14 4e-14 5e-14"),
+    ],
+)
+def test_tick_labels_are_short_and_differ(low, high, log, labels):
+    assert " ".join(map(_number, ticks(low, high, log=log))) == labels
+
+
+def drawn(*series, **more):
+    return line_chart(Lines("t", "x", "y", series, **more))
+
+
+def test_what_a_log_axis_cannot_show_is_left_out():
+    svg = drawn(Series("s", [0, 1, 10], [1, 2, 3]), log_x=True)
+    assert len(re.search(r'<polyline points="([^"]*)"', svg)[1].split()) == 2
+    assert 'class="level"' not in drawn(Series("s", [1], [1]), levels=[("none", 0.0)], log_y=True)
+
+
+def test_a_line_breaks_where_there_is_no_value():
+    y = [1, 2, math.nan, 3, 4, math.inf, 5]
+    svg = drawn(Series("s", range(7), y, y, y))
+    assert svg.count("<polyline") == 2
+    assert svg.count("<polygon") == 3
+
+
+def test_a_single_point_is_a_dot_and_nothing_at_all_is_an_empty_frame():
+    assert drawn(Series("s", [1], [2])).count("<circle") == 1
+    assert drawn(Series("s", range(100), range(100))).count("<circle") == 0
+    assert "<svg" in drawn(Series("s", [], [])) + drawn()
+
+
+def test_higher_values_stand_higher_and_the_band_lies_around_its_line():
+    svg = drawn(Series("s", [0, 1], [1, 2], [0, 1], [2, 3]))
+    line = [
+        float(p.split(",")[1]) for p in re.search(r'<polyline points="([^"]*)"', svg)[1].split()
+    ]
+    band = [float(p.split(",")[1]) for p in re.search(r'<polygon points="([^"]*)"', svg)[1].split()]
+    assert line[1] < line[0]
+    assert band[0] < line[0] < band[3]
+    assert band[1] < line[1] < band[2]

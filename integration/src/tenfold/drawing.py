@@ -13,7 +13,7 @@ from tenfold.station import Lines, Series
 
 WIDTH, HEIGHT = 560, 300
 LEFT, RIGHT, TOP, BOTTOM = 62, 14, 12, 44
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8A6BBE", "#777777")
+COLOURS = 8  # classes c0 to c7 of page.css: one set for light pages, one for dark
 
 
 def png_address(image: np.ndarray) -> str:
@@ -74,31 +74,28 @@ def line_chart(figure: Lines) -> str:
     ys += [height for _, height in figure.levels]
     x = _Axis(xs, LEFT, WIDTH - RIGHT, log=figure.log_x)
     y = _Axis(ys, HEIGHT - BOTTOM, TOP, log=figure.log_y)
-    parts = [*_frame(figure, x, y), *_levels(figure, y)]
-    for series, colour in zip(figure.series, _colours(len(figure.series)), strict=True):
-        parts += _series(series, colour, x, y)
+    parts = _frame(figure, x, y)
+    for n, series in enumerate(figure.series):
+        parts.append(f'<g class="c{n % COLOURS}">{"".join(_series(series, x, y))}</g>')
+    parts += _levels(figure, y)  # last, so that no line runs through their names
     label = html.escape(figure.title, quote=True)
     body = "".join(parts)
     svg = f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{label}">{body}</svg>'
     return svg + _legend(figure)
 
 
-def _colours(n: int) -> list[str]:
-    return [COLOURS[i % len(COLOURS)] for i in range(n)]
-
-
-def _series(series: Series, colour: str, x: _Axis, y: _Axis) -> list[str]:
+def _series(series: Series, x: _Axis, y: _Axis) -> list[str]:
     """A band, a line that breaks where there is no value, and dots where there are few."""
     parts = []
     if len(series.low):
         for run in _runs(list(zip(series.x, series.low, series.high, strict=True)), x, y):
             edge = [(a, high) for a, _, high in run] + [(a, low) for a, low, _ in reversed(run)]
-            parts.append(f'<polygon points="{_points(edge)}" fill="{colour}" opacity=".18"/>')
+            parts.append(f'<polygon points="{_points(edge)}"/>')
     for run in _runs(list(zip(series.x, series.y, strict=True)), x, y):
         if len(run) > 1:
-            parts.append(f'<polyline points="{_points(run)}" fill="none" stroke="{colour}"/>')
+            parts.append(f'<polyline points="{_points(run)}"/>')
         if len(run) == 1 or len(series.x) <= 12:
-            dots = (f'<circle cx="{a:.1f}" cy="{b:.1f}" r="3" fill="{colour}"/>' for a, b in run)
+            dots = (f'<circle cx="{a:.1f}" cy="{b:.1f}" r="3"/>' for a, b in run)
             parts.extend(dots)
     return parts
 
@@ -149,9 +146,9 @@ def _levels(figure: Lines, y: _Axis) -> list[str]:
 
 def _legend(figure: Lines) -> str:
     items = [
-        f'<li><svg class="key" viewBox="0 0 18 8"><path d="M0 4H18" stroke="{colour}"/></svg>'
+        f'<li><svg class="key c{n % COLOURS}" viewBox="0 0 18 8"><path d="M0 4H18"/></svg>'
         f"{html.escape(series.name)}</li>"
-        for series, colour in zip(figure.series, _colours(len(figure.series)), strict=True)
+        for n, series in enumerate(figure.series)
     ]
     return f'<ul class="legend">{"".join(items)}</ul>'
 

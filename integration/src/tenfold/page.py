@@ -82,7 +82,8 @@ def render(
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
         '<meta name="viewport" content="width=device-width">'
-        f"<title>Tenfold: the tour</title><style>{STYLE}</style></head><body><main>"
+        f"<title>Tenfold: the tour</title><style>{STYLE}</style></head><body>"
+        f"{_navigation(entries)}<main>"
         "<h1>Tenfold: the tour</h1>"
         "<p>Each package does its headline job on real data. Beside each paper's claim stands what "
         "this run found, and a verdict by a rule that the station states.</p>"
@@ -101,7 +102,16 @@ def _overview(entries: Sequence[Entry]) -> str:
         for entry in entries
     )
     head = "<th>package</th><th>the paper's claim</th><th>here</th><th>verdict</th><th>took</th>"
-    return f'<table class="overview"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>'
+    body = f"<thead><tr>{head}</tr></thead><tbody>{rows}</tbody>"
+    return f'<table class="overview" id="top">{body}</table>'
+
+
+def _navigation(entries: Sequence[Entry]) -> str:
+    links = "".join(
+        f'<a href="#{_name(entry)}"><i class="verdict {_class(entry)}"></i>{_name(entry)}</a>'
+        for entry in entries
+    )
+    return f'<nav aria-label="stations"><a href="#top">all</a>{links}</nav>'
 
 
 def _pending(names: Sequence[str]) -> str:
@@ -153,7 +163,12 @@ def _table(name: str, table: Mapping[str, Sequence[Any]]) -> str:
         for row in zip(*table.values(), strict=True)
     )
     caption = f"<caption>{html.escape(name)}</caption>"
-    return f"<table>{caption}<thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
+    body = f"{caption}<thead><tr>{head}</tr></thead><tbody>{rows}</tbody>"
+    label = html.escape(name, quote=True)
+    return (
+        f'<div class="scroll" role="region" aria-label="{label}" tabindex="0">'
+        f"<table>{body}</table></div>"
+    )
 
 
 def _cell(value: Any) -> str:

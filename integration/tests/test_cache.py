@@ -55,6 +55,11 @@ def unknown_kind(path):
     path.write_text(path.read_text().replace('"StationResult"', '"Path"'))
 
 
+def another_kind(path):
+    content = json.loads(path.read_text())
+    path.write_text(json.dumps(content | {"result": content["result"]["figures"][0]}))
+
+
 def invalid(path):
     path.write_text(path.read_text().replace('"partly"', '"great"'))
 
@@ -71,6 +76,7 @@ def pickled(path):
         ("result.json", unknown_kind),
         ("result.json", invalid),
         ("result.json", lambda path: path.write_text("[]")),
+        ("result.json", another_kind),
         ("result.json", Path.unlink),
         ("arrays.npz", cut),
         ("arrays.npz", pickled),
@@ -90,6 +96,16 @@ def test_what_is_neither_json_nor_npz_is_refused_and_leaves_nothing(tmp_path, ce
     result = StationResult("partly", "h", {"t": {"a": [cell]}})
     with pytest.raises(TypeError, match=f"holds {type(cell).__name__}"):
         save(tmp_path / "a" / "k", result, 0.0)
+    assert list((tmp_path / "a").iterdir()) == []
+
+
+def test_a_disk_that_fails_leaves_nothing(tmp_path, monkeypatch):
+    def fail(*args, **kwargs):
+        raise OSError("full")
+
+    monkeypatch.setattr("tenfold.cache.os.replace", fail)
+    with pytest.raises(OSError, match="full"):
+        save(tmp_path / "a" / "k", a_result(), 0.0)
     assert list((tmp_path / "a").iterdir()) == []
 
 
@@ -182,9 +198,10 @@ def test_a_key_stays_when_something_else_changes(world, name):
     assert key_in(world) == before
 
 
-def test_a_key_changes_when_a_file_moves(world):
+@pytest.mark.parametrize("new", ["shared/rows.bin", "shared/data/rows2.bin"])
+def test_a_key_changes_when_a_file_moves(world, new):
     before = key_in(world)
-    (world / "shared/data/rows.bin").rename(world / "shared/rows.bin")
+    (world / "shared/data/rows.bin").rename(world / new)
     assert key_in(world) != before
 
 

@@ -1,4 +1,5 @@
 import html
+import io
 import os
 import signal
 import subprocess
@@ -10,6 +11,7 @@ import pytest
 from tenfold import tour
 from tenfold.page import Entry
 from tenfold.station import StationResult
+from tqdm import tqdm
 
 GOOD = '''
 """A station that counts its runs."""
@@ -136,6 +138,11 @@ def test_says_what_is_wrong_with_the_arguments(tmp_path, stations, capsys):
         ("return StationResult('partly', 'h', {'t': {'a': [object()]}})", "holds object"),
         ("return StationResult('partly', 'h', {'t': {'a': [1], 'b': []}})", "equal length"),
         ("return StationResult('great', 'h')", "verdict must be one of"),
+        (
+            "i = np.zeros((1, 2, 2), np.uint8); "
+            "return StationResult('partly', 'h', {}, [Images('i', i, [1])])",
+            "AttributeError",
+        ),
         ("return None", "must return a StationResult, got NoneType"),
         ("raise SystemExit(3)", "SystemExit: 3"),
         ("raise RuntimeError('first line\\nlast line')", "RuntimeError: first line"),
@@ -176,6 +183,7 @@ def test_needs_take_either_spelling_and_other_attributes_are_free(tmp_path):
     path.write_text(
         "class Station:\n    claim = 'c'\n    budget_s = 3\n"
         "    needs: tuple = ('er-ssl', 'lv_ssl')\n    rows = 2**4\n"
+        "class Helper:\n    claim = 'not this one'\n    budget_s = 9\n"
     )
     assert tour.describe(path) == tour.Description(path, "c", 3, ("er_ssl", "lv_ssl"))
 
@@ -215,12 +223,22 @@ def test_what_a_changed_station_feeds_runs_again(tmp_path, stations):
     assert ran(tmp_path) == ["json", "csv", "wave", "json", "csv"]
 
 
-def test_progress_moves_the_bar_and_a_station_may_say_it_often(tmp_path, stations):
+def test_progress_moves_the_bar_and_a_station_may_say_it_often(tmp_path, stations, monkeypatch):
     folder, add = stations
-    add("json", body="[context.progress(n, 100_000) for n in range(100_000)]")
-    start = time.perf_counter()
-    assert go(tmp_path, folder) == 0
-    assert time.perf_counter() - start < 5
+    wait = "__import__('time').sleep(0.001)"
+    add("json", body=f"[(context.progress(n + 1, 500), {wait}) for n in range(500)]")
+    screen = io.StringIO()
+
+    def on_a_terminal(*args, **options):
+        return tqdm(*args, **options | {"disable": False, "file": screen})
+
+    monkeypatch.setattr(tour, "tqdm", on_a_terminal)
+    assert go(tmp_path, folder, "--only", "json") == 0
+    text = screen.getvalue()
+    assert "json" in text
+    assert "/500" in text
+    assert "1/1" in text
+    assert text.count("\r") < 100
 
 
 def test_the_table_keeps_to_the_width_and_says_claim_verdict_and_time():

@@ -96,7 +96,8 @@ def at_floors(session: nox.Session, package: str, *options: str, besides: set[st
     lowest = "--resolution=lowest-direct"
     session.install(f"./packages/{package}", *wanted, lowest, *options)
     listing = ["uv", "pip", "list", "--format=json"]
-    listed = json.loads(session.run(*listing, silent=True, external=True))
+    printed = session.run(*listing, silent=True, external=True)  # warnings may stand around it
+    listed = json.loads(next(row for row in printed.splitlines() if row.startswith("[")))
     installed = {row["name"].lower(): Version(row["version"]) for row in listed}
     project = nox.project.load_toml(ROOT / "packages" / package / "pyproject.toml")["project"]
     for line in [*project["dependencies"], *wanted]:

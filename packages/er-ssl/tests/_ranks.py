@@ -14,7 +14,7 @@ from er_ssl import DiscreteERLoss, DistillationERLoss, ERLoss, NTXentLoss, er_bo
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-SHARES = {1: [[12]], 2: [[6, 6], [9, 3]], 3: [[4, 4, 4], [7, 4, 1], [5, 0, 7]]}
+SHARES = {1: [[12]], 2: [[6, 6], [9, 3], [12, 0]], 3: [[4, 4, 4], [7, 4, 1], [5, 0, 7]]}
 
 
 class Encoder(nn.Module):
@@ -106,6 +106,7 @@ def rank_main(rank, world, folder):
             NTXentLoss(gather_distributed=True)(*2 * [torch.zeros(1 - min(rank, 1), 3)])
         except ValueError as error:
             out["too few"] = str(error)
+        dist.barrier()  # the store is a file, and goes with the first who leaves
         dist.destroy_process_group()
     torch.save(out, folder / f"{world}-{rank}.pt")
 

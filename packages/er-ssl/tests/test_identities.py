@@ -49,6 +49,7 @@ def test_p1_the_normaliser_cancels_in_the_bound(rows, n, d, kappa, seed):
     )
     assert float(terms.bound) == pytest.approx(float(bare), abs=1e-9)
     assert float(terms.bound) == pytest.approx(float(terms.entropy + terms.reconstruction))
+    assert float(terms.loss) == -float(terms.bound)
     shift = terms.entropy - kde_entropy(z2, kappa=kappa, normalized=False)
     assert float(shift) == pytest.approx(-float(vmf_log_normalizer(d, kappa)))
 

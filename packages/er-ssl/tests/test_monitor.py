@@ -204,12 +204,12 @@ def test_without_matplotlib_the_extra_is_named(monkeypatch):
 
 
 def test_a_queue_holds_the_latest_rows(rows):
-    z = rows(0, 23, 3, dtype=torch.float32)
+    z = rows(0, 26, 3, dtype=torch.float32)
     unit = z / z.norm(dim=1, keepdim=True)
     queue = EntropyQueue(size=8, dim=3)
     assert queue.reference.shape == (0, 3)
     done = 0
-    for batch in (3, 3, 5, 1, 11):  # the last is larger than the queue
+    for batch in (3, 3, 5, 1, 11, 3):  # one of them is larger than the queue
         queue.enqueue(z[done : done + batch])
         done += batch
         latest = unit[max(0, done - 8) : done]
@@ -222,9 +222,12 @@ def test_a_queue_that_moves_on_does_not_disturb_a_graph(rows):
     queue = EntropyQueue(size=8, dim=3)
     queue.enqueue(rows(0, 8, 3))
     z = rows(1, 4, 3, dtype=torch.float32).requires_grad_()
-    loss = -kde_entropy(z, kappa=5.0, reference=queue.reference)
+    held = queue.reference
+    before = held.clone()
+    loss = -kde_entropy(z, kappa=5.0, reference=held)
     queue.enqueue(rows(2, 8, 3))
     loss.backward()
+    assert torch.equal(held, before)
     assert z.grad.isfinite().all()
 
 

@@ -16,20 +16,19 @@ def forward(
     a: Tensor, b: Tensor | None, scale: Tensor, self_offset: int | None, unit: bool, block: int
 ) -> Tensor:
     """``(N,)``: log of the summed exponentials of every row."""
-    with torch.autocast(a.device.type, enabled=False):
-        factor = float(scale)
-        check_positive("scale", factor)  # one that is learnt is seen here for the first time
-        if not _within_limit(a, b, factor, unit):
-            return _forward_shifted(a, b, factor, self_offset, block)
-        total = a.new_zeros(len(a))
-        columns, left, work = a if b is None else b, a * factor, _Workspace(a, block)
-        for i, j in _pairs(a, b, block):
-            e = work.product(left[i], columns[j]).exp_()
-            _fill_self(e, i, j, self_offset, 0.0)
-            total[i] += e.sum(1)
-            if b is None and i != j:
-                total[j] += e.sum(0)
-        return total.log_()
+    factor = float(scale)
+    check_positive("scale", factor)  # one that is learnt is seen here for the first time
+    if not _within_limit(a, b, factor, unit):
+        return _forward_shifted(a, b, factor, self_offset, block)
+    total = a.new_zeros(len(a))
+    columns, left, work = a if b is None else b, a * factor, _Workspace(a, block)
+    for i, j in _pairs(a, b, block):
+        e = work.product(left[i], columns[j]).exp_()
+        _fill_self(e, i, j, self_offset, 0.0)
+        total[i] += e.sum(1)
+        if b is None and i != j:
+            total[j] += e.sum(0)
+    return total.log_()
 
 
 def backward(
@@ -43,26 +42,25 @@ def backward(
     block: int,
 ) -> tuple[Tensor, Tensor]:
     """``(N, D)`` and ``(M, D)``: gradients of ``a`` and ``b`` (empty where ``b`` is None)."""
-    with torch.autocast(a.device.type, enabled=False):
-        factor = float(scale)
-        shifted = not _within_limit(a, b, factor, unit)
-        columns, left, work = a if b is None else b, a * factor, _Workspace(a, block)
-        da = torch.zeros_like(a)
-        db = da if b is None else torch.zeros_like(b)
-        weight = grad if shifted else grad * (-out).exp()  # (N,)
-        for i, j in _pairs(a, b, block):
-            e = work.product(left[i], columns[j])
-            if shifted:
-                p = _softmax_weights(e, grad, out, i, j, self_offset, symmetric=b is None)
-            else:
-                p = e.exp_()
-                _fill_self(p, i, j, self_offset, 0.0)
-                p *= weight[i, None] + weight[None, j] if b is None else weight[i, None]
-            da[i].addmm_(p, columns[j])
-            if b is not None or i != j:
-                db[j].addmm_(p.T, a[i])
-        da *= factor
-        return da, a.new_empty(0) if b is None else db.mul_(factor)
+    factor = float(scale)
+    shifted = not _within_limit(a, b, factor, unit)
+    columns, left, work = a if b is None else b, a * factor, _Workspace(a, block)
+    da = torch.zeros_like(a)
+    db = da if b is None else torch.zeros_like(b)
+    weight = grad if shifted else grad * (-out).exp()  # (N,)
+    for i, j in _pairs(a, b, block):
+        e = work.product(left[i], columns[j])
+        if shifted:
+            p = _softmax_weights(e, grad, out, i, j, self_offset, symmetric=b is None)
+        else:
+            p = e.exp_()
+            _fill_self(p, i, j, self_offset, 0.0)
+            p *= weight[i, None] + weight[None, j] if b is None else weight[i, None]
+        da[i].addmm_(p, columns[j])
+        if b is not None or i != j:
+            db[j].addmm_(p.T, a[i])
+    da *= factor
+    return da, a.new_empty(0) if b is None else db.mul_(factor)
 
 
 def _forward_shifted(
@@ -138,7 +136,7 @@ class _Workspace:
         self.buffer = like.new_empty(block * block)
 
     def product(self, left: Tensor, right: Tensor) -> Tensor:
-        """``left @ right.T`` in the buffer."""
+        """``left @ right.T`` in the buffer; autocast leaves a product with ``out=`` alone."""
         shape = len(left), len(right)
         out = self.buffer[: shape[0] * shape[1]].view(shape)
         return torch.mm(left, right.T, out=out)

@@ -9,11 +9,11 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image
 
-from tenfold.station import Lines
+from tenfold.station import Lines, Series
 
 WIDTH, HEIGHT = 560, 300
 LEFT, RIGHT, TOP, BOTTOM = 62, 14, 12, 44
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8A6BBE", "#777777")
+COLOURS = 8  # classes c0 to c7 of page.css: one set for light pages, one for dark
 
 
 def png_address(image: np.ndarray) -> str:
@@ -24,16 +24,20 @@ def png_address(image: np.ndarray) -> str:
 
 
 def ticks(low: float, high: float, *, log: bool) -> list[float]:
-    """Return round numbers between two ends: about five, or powers of ten."""
+    """Return round numbers between two ends: about five; on a log axis powers of ten, or 1-2-5."""
     if log:
-        powers = range(math.ceil(math.log10(low) - 1e-9), math.floor(math.log10(high) + 1e-9) + 1)
-        if len(powers) >= 2:
-            return [10.0**power for power in powers]
-        return [low, high]
+        first, last = math.floor(math.log10(low) - 1e-9), math.ceil(math.log10(high) + 1e-9)
+        every = max(1, (last - first) // 6)
+        for steps in ((1,), (1, 2, 5)):
+            powers = range(first, last + 1, every)
+            marks = [float(f"{m}e{power}") for power in powers for m in steps]
+            inside = [m for m in marks if low * (1 - 1e-9) <= m <= high * (1 + 1e-9)]
+            if len(inside) >= 3:
+                return inside
     step = 10 ** math.floor(math.log10((high - low) / 4))
     step *= min((1, 2, 5, 10), key=lambda m: abs((high - low) / (m * step) - 4.5))
-    first = math.ceil(low / step - 1e-9)
-    return [round(n * step, 12) for n in range(first, math.floor(high / step + 1e-9) + 1)]
+    start = math.ceil(low / step - 1e-9)
+    return [float(f"{n * step:.12g}") for n in range(start, math.floor(high / step + 1e-9) + 1)]
 
 
 class _Axis:
@@ -70,27 +74,45 @@ def line_chart(figure: Lines) -> str:
     ys += [height for _, height in figure.levels]
     x = _Axis(xs, LEFT, WIDTH - RIGHT, log=figure.log_x)
     y = _Axis(ys, HEIGHT - BOTTOM, TOP, log=figure.log_y)
-    parts = [*_frame(figure, x, y), *_levels(figure, x, y)]
-    for series, colour in zip(figure.series, _colours(len(figure.series)), strict=True):
-        if len(series.low):
-            upper = list(zip(series.x, series.high, strict=True))
-            edge = upper + list(zip(series.x, series.low, strict=True))[::-1]
-            parts.append(f'<polygon points="{_points(edge, x, y)}" fill="{colour}" opacity=".18"/>')
-        points = _points(list(zip(series.x, series.y, strict=True)), x, y)
-        parts.append(f'<polyline points="{points}" fill="none" stroke="{colour}"/>')
+    parts = _frame(figure, x, y)
+    for n, series in enumerate(figure.series):
+        parts.append(f'<g class="c{n % COLOURS}">{"".join(_series(series, x, y))}</g>')
+    parts += _levels(figure, y)  # last, so that no line runs through their names
     label = html.escape(figure.title, quote=True)
     body = "".join(parts)
     svg = f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{label}">{body}</svg>'
     return svg + _legend(figure)
 
 
-def _colours(n: int) -> list[str]:
-    return [COLOURS[i % len(COLOURS)] for i in range(n)]
+def _series(series: Series, x: _Axis, y: _Axis) -> list[str]:
+    """A band, a line that breaks where there is no value, and dots where there are few."""
+    parts = []
+    if len(series.low):
+        for run in _runs(list(zip(series.x, series.low, series.high, strict=True)), x, y):
+            edge = [(a, high) for a, _, high in run] + [(a, low) for a, low, _ in reversed(run)]
+            parts.append(f'<polygon points="{_points(edge)}"/>')
+    for run in _runs(list(zip(series.x, series.y, strict=True)), x, y):
+        if len(run) > 1:
+            parts.append(f'<polyline points="{_points(run)}"/>')
+        if len(run) == 1 or len(series.x) <= 12:
+            dots = (f'<circle cx="{a:.1f}" cy="{b:.1f}" r="3"/>' for a, b in run)
+            parts.extend(dots)
+    return parts
 
 
-def _points(pairs: list[tuple[float, float]], x: _Axis, y: _Axis) -> str:
-    kept = [(a, b) for a, b in pairs if x.holds(a) and y.holds(b)]
-    return " ".join(f"{x(a):.1f},{y(b):.1f}" for a, b in kept)
+def _runs(rows: list[tuple[float, ...]], x: _Axis, y: _Axis) -> list[list[tuple[float, ...]]]:
+    """Stretches of points ``(x, y, ...)`` that both axes can show, in pixels."""
+    runs: list[list[tuple[float, ...]]] = [[]]
+    for a, *heights in rows:
+        if x.holds(a) and all(y.holds(b) for b in heights):
+            runs[-1].append((x(a), *(y(b) for b in heights)))
+        elif runs[-1]:
+            runs.append([])
+    return [run for run in runs if run]
+
+
+def _points(pixels: Sequence[tuple[float, ...]]) -> str:
+    return " ".join(f"{a:.1f},{b:.1f}" for a, b in pixels)
 
 
 def _frame(figure: Lines, x: _Axis, y: _Axis) -> list[str]:
@@ -111,9 +133,11 @@ def _frame(figure: Lines, x: _Axis, y: _Axis) -> list[str]:
     return parts
 
 
-def _levels(figure: Lines, x: _Axis, y: _Axis) -> list[str]:
+def _levels(figure: Lines, y: _Axis) -> list[str]:
     parts = []
     for name, height in figure.levels:
+        if not y.holds(height):
+            continue
         parts.append(f'<path class="level" d="M{LEFT} {y(height):.1f}H{WIDTH - RIGHT}"/>')
         where = f'x="{WIDTH - RIGHT - 3}" y="{y(height) - 4:.1f}"'
         parts.append(f'<text {where} text-anchor="end">{html.escape(name)}</text>')
@@ -122,14 +146,15 @@ def _levels(figure: Lines, x: _Axis, y: _Axis) -> list[str]:
 
 def _legend(figure: Lines) -> str:
     items = [
-        f'<li><svg class="key" viewBox="0 0 18 8"><path d="M0 4H18" stroke="{colour}"/></svg>'
+        f'<li><svg class="key c{n % COLOURS}" viewBox="0 0 18 8"><path d="M0 4H18"/></svg>'
         f"{html.escape(series.name)}</li>"
-        for series, colour in zip(figure.series, _colours(len(figure.series)), strict=True)
+        for n, series in enumerate(figure.series)
     ]
     return f'<ul class="legend">{"".join(items)}</ul>'
 
 
 def _number(value: float) -> str:
     if value and (abs(value) >= 1e5 or abs(value) < 1e-3):
-        return f"{value:.0e}".replace("e+0", "e").replace("e-0", "e-")
+        digits, power = f"{value:.6e}".split("e")
+        return f"{digits.rstrip('0').rstrip('.')}e{int(power)}"
     return f"{value:g}"

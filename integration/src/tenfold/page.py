@@ -25,7 +25,7 @@ class Entry:
         name: import name of the package.
         claim: of the paper, in one sentence.
         result: what was found; None where the station failed.
-        error: why it failed.
+        error: why it failed; its first line says it in short.
         seconds: how long it took when it ran.
         cached: whether this tour took it from the cache.
     """
@@ -42,25 +42,39 @@ class Entry:
         """The result's verdict, or ``failed``."""
         return self.result.verdict if self.result else "failed"
 
+    @property
+    def headline(self) -> str:
+        """What was found, or the first line of the error."""
+        return self.result.headline if self.result else self.error.strip().split("\n", 1)[0]
 
-def write_page(path: Path, entries: Sequence[Entry], options: Mapping[str, Any]) -> Path:
+
+def write_page(
+    path: Path, entries: Sequence[Entry], options: Mapping[str, Any], *, pending: Sequence[str] = ()
+) -> Path:
     """Write the page and return its path; the old page stays until the new one is whole.
 
     Args:
         path: of the HTML file.
         entries: the stations in order.
         options: what the tour was asked for.
+        pending: names of stations that did not run yet.
     """
+    text = render(entries, options, pending=pending)
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, draft = tempfile.mkstemp(dir=path.parent, suffix=".html")
-    with os.fdopen(handle, "w", encoding="utf-8") as file:
-        file.write(render(entries, options))
-    os.replace(draft, path)
-    path.chmod(0o644)
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+        Path(draft).chmod(0o644)
+        os.replace(draft, path)
+    finally:
+        Path(draft).unlink(missing_ok=True)
     return path
 
 
-def render(entries: Sequence[Entry], options: Mapping[str, Any]) -> str:
+def render(
+    entries: Sequence[Entry], options: Mapping[str, Any], *, pending: Sequence[str] = ()
+) -> str:
     """Return the page as text; equal entries give equal text."""
     sections = "".join(_section(entry) for entry in entries)
     asked = ", ".join(f"{name} {value}" for name, value in options.items() if value is not None)
@@ -68,11 +82,13 @@ def render(entries: Sequence[Entry], options: Mapping[str, Any]) -> str:
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
         '<meta name="viewport" content="width=device-width">'
-        f"<title>Tenfold: the tour</title><style>{STYLE}</style></head><body><main>"
+        f"<title>Tenfold: the tour</title><style>{STYLE}</style></head><body>"
+        f"{_navigation(entries)}<main>"
         "<h1>Tenfold: the tour</h1>"
         "<p>Each package does its headline job on real data. Beside each paper's claim stands what "
         "this run found, and a verdict by a rule that the station states.</p>"
-        f"{_overview(entries)}{sections}<footer>Run with {html.escape(asked)}.</footer>"
+        f"{_overview(entries)}{_pending(pending)}{sections}"
+        f"<footer>Run with {html.escape(asked)}.</footer>"
         "</main></body></html>\n"
     )
 
@@ -80,13 +96,27 @@ def render(entries: Sequence[Entry], options: Mapping[str, Any]) -> str:
 def _overview(entries: Sequence[Entry]) -> str:
     rows = "".join(
         f'<tr><th scope="row"><a href="#{_name(entry)}">{_name(entry)}</a></th>'
-        f"<td>{html.escape(entry.claim)}</td><td>{html.escape(_headline(entry))}</td>"
+        f"<td>{html.escape(entry.claim)}</td><td>{html.escape(entry.headline)}</td>"
         f'<td><span class="verdict {_class(entry)}">{entry.verdict}</span></td>'
         f'<td class="number">{entry.seconds:.0f} s</td></tr>'
         for entry in entries
     )
     head = "<th>package</th><th>the paper's claim</th><th>here</th><th>verdict</th><th>took</th>"
-    return f'<table class="overview"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>'
+    body = f"<thead><tr>{head}</tr></thead><tbody>{rows}</tbody>"
+    return f'<table class="overview" id="top">{body}</table>'
+
+
+def _navigation(entries: Sequence[Entry]) -> str:
+    links = "".join(
+        f'<a href="#{_name(entry)}"><i class="verdict {_class(entry)}"></i>{_name(entry)}</a>'
+        for entry in entries
+    )
+    return f'<nav aria-label="stations"><a href="#top">all</a>{links}</nav>'
+
+
+def _pending(names: Sequence[str]) -> str:
+    listed = ", ".join(html.escape(name.replace("_", "-")) for name in names)
+    return f'<p class="pending">Not run yet: {listed}.</p>' if names else ""
 
 
 def _name(entry: Entry) -> str:
@@ -95,10 +125,6 @@ def _name(entry: Entry) -> str:
 
 def _class(entry: Entry) -> str:
     return entry.verdict.replace(" ", "-")
-
-
-def _headline(entry: Entry) -> str:
-    return entry.result.headline if entry.result else entry.error.strip().splitlines()[-1]
 
 
 def _section(entry: Entry) -> str:
@@ -131,15 +157,18 @@ def _figure(figure: Lines | Images) -> str:
 
 
 def _table(name: str, table: Mapping[str, Sequence[Any]]) -> str:
-    columns = list(table.values())
-    if len({len(column) for column in columns}) > 1:
-        raise ValueError(f"table {name!r} has columns of {[len(c) for c in columns]} rows")
     head = "".join(f"<th>{html.escape(str(column))}</th>" for column in table)
     rows = "".join(
-        f"<tr>{''.join(_cell(value) for value in row)}</tr>" for row in zip(*columns, strict=True)
+        f"<tr>{''.join(_cell(value) for value in row)}</tr>"
+        for row in zip(*table.values(), strict=True)
     )
     caption = f"<caption>{html.escape(name)}</caption>"
-    return f"<table>{caption}<thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
+    body = f"{caption}<thead><tr>{head}</tr></thead><tbody>{rows}</tbody>"
+    label = html.escape(name, quote=True)
+    return (
+        f'<div class="scroll" role="region" aria-label="{label}" tabindex="0">'
+        f"<table>{body}</table></div>"
+    )
 
 
 def _cell(value: Any) -> str:

@@ -164,12 +164,21 @@ def _mean(values: list[float]) -> float:
 
 def _headline(runs: dict[str, list["Run"]]) -> str:
     bare, kept = runs[ARMS[0]], runs[ARMS[1]]
+    probes = [_probe(several) for several in (bare, kept)]
     return (
         f"spread {_mean([r.std for r in bare]):.2f} of 1 without the entropy (collapse), "
         f"{_mean([r.std for r in kept]):.2f} with it; effective rank "
         f"{_mean([r.rank for r in bare]):.0f} and {_mean([r.rank for r in kept]):.0f}; probe "
-        f"{bare[0].probe} and {kept[0].probe}"
+        f"{probes[0]} and {probes[1]}"
     )
+
+
+def _probe(runs: list["Run"]) -> str:
+    """One seed: share and interval over test images. Several: their mean and range."""
+    if len(runs) == 1:
+        return str(runs[0].probe)
+    shares = [100 * run.probe.value for run in runs]
+    return f"{_mean(shares):.1f} % ({min(shares):.1f} to {max(shares):.1f} over seeds)"
 
 
 def _tables(runs: dict[str, list["Run"]], memory: dict[str, float]) -> dict[str, dict[str, Any]]:

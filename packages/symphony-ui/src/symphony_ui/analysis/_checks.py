@@ -42,15 +42,6 @@ def matrix(X: ArrayLike, name: str = "X") -> NDArray[np.float64]:
     return values
 
 
-def missing(values: NDArray[Any]) -> NDArray[np.bool_]:
-    """True where a label is None, NaN or NaT."""
-    if values.dtype.kind in "fmMc":
-        return np.isnan(values) if values.dtype.kind in "fc" else np.isnat(values)
-    if values.dtype.kind == "O":
-        return np.array([v is None or v != v for v in values], dtype=bool)
-    return np.zeros(len(values), dtype=bool)
-
-
 def column(values: Any, name: str, rows: int | None = None) -> NDArray[Any]:
     """``values`` as a one-dimensional array of ``rows`` entries; mixed lists become objects."""
     array = np.asarray(values) if hasattr(values, "dtype") else _from_list(list(values))

@@ -19,7 +19,9 @@ def extra(module: str, what: str, name: str = "analysis") -> ModuleType:
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
-        package = module.split(".")[0].replace("sklearn", "scikit-learn").replace("umap", "umap-learn")
+        package = (
+            module.split(".")[0].replace("sklearn", "scikit-learn").replace("umap", "umap-learn")
+        )
         raise ExtraError(
             f"{what} needs {package}: install symphony-ui with its extra [{name}]"
         ) from error

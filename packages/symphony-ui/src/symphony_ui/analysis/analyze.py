@@ -97,4 +97,3 @@ def analyze(
         out[f"duplicates_{layer}"] = pairs[layer].group
     matrix = confusion(truth, called) if truth is not None and called is not None else None
     return Analysis(out, pairs, usual, split, matrix)
-

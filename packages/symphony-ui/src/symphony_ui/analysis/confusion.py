@@ -41,7 +41,10 @@ class Metrics:
     def __str__(self) -> str:
         averages = f"macro F1 {self.macro_f1:.4f}, precision {self.macro_precision:.4f}"
         lines = [f"accuracy {self.accuracy:.4f}, {averages}, recall {self.macro_recall:.4f}"]
-        marks = (("never predicted", self.undefined_precision), ("never true", self.undefined_recall))
+        marks = (
+            ("never predicted", self.undefined_precision),
+            ("never true", self.undefined_recall),
+        )
         for what, mark in marks:
             names = [str(name) for name, hit in zip(self.classes, mark, strict=True) if hit]
             if names:
@@ -80,7 +83,9 @@ class Confusion:
             names = [str(name) for name in self.classes]
             cells = [[f"{v:g}" for v in row] for row in self.counts]
             wide = max(len(text) for row in [names, *cells] for text in row)
-            lines.append(" ".join(["label \\ pred".rjust(max(wide, 12)), *(n.rjust(wide) for n in names)]))
+            lines.append(
+                " ".join(["label \\ pred".rjust(max(wide, 12)), *(n.rjust(wide) for n in names)])
+            )
             lines += [
                 " ".join([name.rjust(max(wide, 12)), *(text.rjust(wide) for text in row)])
                 for name, row in zip(names, cells, strict=True)
@@ -107,10 +112,14 @@ class Confusion:
             ``M_d = P^T M P`` with the indicator P from classes to ancestors.
         """
         if self.sep is None:
-            raise SymphonyError("collapse needs a hierarchy: pass sep=':' (or another) to confusion")
+            raise SymphonyError(
+                "collapse needs a hierarchy: pass sep=':' (or another) to confusion"
+            )
         if depth < 0:
             raise SymphonyError(f"depth must be at least 0, got {depth}")
-        ancestor = [self.sep.join(self._parts(name)[:depth]) if depth else "all" for name in self.classes]
+        ancestor = [
+            self.sep.join(self._parts(name)[:depth]) if depth else "all" for name in self.classes
+        ]
         kept = list(dict.fromkeys(ancestor))
         indicator = np.zeros((len(self.classes), len(kept)), dtype=self.counts.dtype)  # (C, A)
         indicator[np.arange(len(ancestor)), [kept.index(name) for name in ancestor]] = 1
@@ -202,7 +211,11 @@ def confusion(
         if any(isinstance(level, float) and not level.is_integer() for level in levels):
             raise SymphonyError(f"{name} holds fractions, not classes: round or threshold it first")
     if {isinstance(v, str) for v in given} | {isinstance(v, str) for v in guessed} == {True, False}:
-        kinds = f"{type(given[0]).__name__} and {type(guessed[0]).__name__}" if guessed and given else "mixed"
+        kinds = (
+            f"{type(given[0]).__name__} and {type(guessed[0]).__name__}"
+            if guessed and given
+            else "mixed"
+        )
         raise SymphonyError(f"label and pred must hold the same kind of class, got {kinds}")
     if classes is None:
         classes = in_order(set(given) | set(guessed))

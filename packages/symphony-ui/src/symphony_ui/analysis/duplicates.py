@@ -51,9 +51,7 @@ class Duplicates:
             least = self.min_similarity[number]
             worst = f"cosine {least:.4f}" if self.metric == "cosine" else f"distance {-least:.4g}"
             note = ", zero vectors" if number == self.zero_group else ""
-            lines.append(
-                f"  group {number}: {self.sizes[number]} rows, least alike {worst}{note}"
-            )
+            lines.append(f"  group {number}: {self.sizes[number]} rows, least alike {worst}{note}")
         if len(self.sizes) > 5:
             lines.append(f"  and {len(self.sizes) - 5} more")
         return "\n".join(lines)

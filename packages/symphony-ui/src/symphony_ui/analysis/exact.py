@@ -33,7 +33,9 @@ def exact_duplicates(items: Sequence[Item]) -> NDArray[np.int64]:
         [0, -1, 0]
     """
     if isinstance(items, (str, bytes)):
-        raise SymphonyError(f"items must be a list of bytes or paths, got one {type(items).__name__}")
+        raise SymphonyError(
+            f"items must be a list of bytes or paths, got one {type(items).__name__}"
+        )
     first: dict[bytes, int] = {}
     links = []
     for row, item in enumerate(progress(items, "exact duplicates")):

@@ -34,9 +34,7 @@ class Mixture:
         parts = [  # one Gaussian at a time: differences before squares, so that nothing cancels
             np.log(weight)
             - ((rows - mean) ** 2 @ (1 / variance) + np.log(2 * np.pi * variance).sum()) / 2
-            for weight, mean, variance in zip(
-                self.weights, self.means, self.variances, strict=True
-            )
+            for weight, mean, variance in zip(self.weights, self.means, self.variances, strict=True)
         ]
         logs = np.stack(parts, axis=1)  # (N, K)
         top = logs.max(axis=1)
@@ -114,7 +112,8 @@ def familiarity(
 
     Source:
         Symphony's familiarity: PCA to 40, 5 diagonal Gaussians, tolerance 1e-3, at most 200
-        iterations, 50 rows a label. Ours: variances are floored at 1e-6 of the mean variance.
+        iterations, 50 rows a label. Ours: variances are raised by 1e-6 of the mean variance, and
+        components that hold next to no rows are not part of the mixture.
 
     Example:
         >>> import numpy as np
@@ -146,32 +145,49 @@ def familiarity(
     return Familiarity(score, models, skipped)
 
 
-def _fit(
-    rows: Floats, components: int, seed: int, first: Principal | None, what: str,
-    iterations: int = 200,
-) -> Mixture:  # fmt: skip
-    """scikit-learn's mixture of the rows ``(N, D)``, which are brought to unit scale for it."""
+def _fit(rows: Floats, components: int, seed: int, first: Principal | None, what: str) -> Mixture:
+    """The mixture of the rows ``(N, D)``.
+
+    A component of a few outliers would call them the most familiar rows of all. So the rows of
+    components that hold less than an eighth of an equal share are set aside, the rest is fitted
+    anew, up to five times, and what is still so small then is dropped.
+    """
     distinct = len(np.unique(rows, axis=0))
     if distinct < components:
         raise SymphonyError(
             f"components must be at most the number of distinct rows, got {components} for "
             f"{distinct} in {what}"
         )
-    mixture = extra("sklearn.mixture", "familiarity")
     centre = rows.mean(axis=0)
     scale = float(np.sqrt(((rows - centre) ** 2).mean())) or 1.0
-    model = mixture.GaussianMixture(
-        components, covariance_type="diag", tol=1e-3, max_iter=iterations, reg_covar=1e-6,
-        random_state=seed,
-    )  # fmt: skip
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # not converged: the result says so
-        model.fit((rows - centre) / scale)
+    unit = (rows - centre) / scale
+    model = gaussian_mixture(unit, components, seed)
+    small = model.weights_ < 1 / (8 * components)
+    for _ in range(5):
+        if not small.any():
+            break
+        unit = unit[~small[model.predict(unit)]]
+        if len(np.unique(unit, axis=0)) < components:
+            break
+        model = gaussian_mixture(unit, components, seed)
+        small = model.weights_ < 1 / (8 * components)
+    kept = model.weights_[~small]
     return Mixture(
-        weights=np.asarray(model.weights_),
-        means=np.asarray(model.means_) * scale + centre,
-        variances=np.asarray(model.covariances_) * scale**2,
+        weights=kept / kept.sum(),
+        means=model.means_[~small] * scale + centre,
+        variances=model.covariances_[~small] * scale**2,
         reduce=first,
         converged=bool(model.converged_),
         iterations=int(model.n_iter_),
     )
+
+
+def gaussian_mixture(unit: Floats, components: int, seed: int, iterations: int = 200) -> Any:
+    """scikit-learn's mixture, fitted to rows ``(N, D)`` of about unit scale."""
+    mixture = extra("sklearn.mixture", "familiarity")
+    model = mixture.GaussianMixture(
+        components, covariance_type="diag", tol=1e-3, max_iter=iterations, random_state=seed
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # not converged: the result says so
+        return model.fit(unit)

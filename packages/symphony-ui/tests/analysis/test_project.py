@@ -33,7 +33,7 @@ def test_mirrored_data_gives_mirrored_points_up_to_the_fixed_sign():
     assert project(-X) == pytest.approx(-project(X), abs=1e-9)
 
 
-@pytest.mark.parametrize("shape", [(0, 3), (1, 3), (2, 3), (3, 1), (5, 0), (1, 1)])
+@pytest.mark.parametrize("shape", [(0, 3), (1, 3), (2, 3), (3, 1), (5, 1), (1, 1)])
 @pytest.mark.parametrize("method", ["pca", "tsne"])
 def test_any_table_has_two_coordinates(shape, method):
     points = project(np.arange(np.prod(shape), dtype=float).reshape(shape), method=method)

@@ -32,8 +32,8 @@ def matrix(X: ArrayLike, name: str = "X") -> NDArray[np.float64]:
     given: NDArray[Any] = np.asarray(X)
     if given.dtype.kind not in "fiub":
         raise SymphonyError(f"{name} must hold real numbers, got dtype {given.dtype}")
-    if given.ndim != 2:
-        raise SymphonyError(f"{name} must have shape (N, D), got {given.shape}")
+    if given.ndim != 2 or not given.shape[1]:
+        raise SymphonyError(f"{name} must have shape (N, D) with D >= 1, got {given.shape}")
     values = np.ascontiguousarray(given, dtype=np.float64)
     bad = np.flatnonzero(~np.isfinite(values).all(axis=1))
     if len(bad):

@@ -243,10 +243,10 @@ def _spread(points: Floats, group: Ints, groups: int, unit: float) -> tuple[Floa
     centroid = np.zeros((groups, points.shape[1]))
     np.add.at(centroid, own, points[rows])
     centroid /= sizes[:, None]
-    apart = np.linalg.norm(points[rows] - centroid[own], axis=1) * unit
+    apart = np.linalg.norm(points[rows] - centroid[own], axis=1)
     mean = np.bincount(own, apart, minlength=groups) / sizes
     variance = np.bincount(own, (apart - mean[own]) ** 2, minlength=groups) / sizes
-    return mean, np.sqrt(variance)
+    return mean * unit, np.sqrt(variance) * unit
 
 
 def _first_axis(points: Floats, group: Ints) -> Floats:

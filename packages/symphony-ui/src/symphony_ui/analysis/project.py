@@ -46,7 +46,7 @@ def project(X: ArrayLike, *, method: Method = "pca", seed: int = 0) -> Floats:
         raise SymphonyError(f"method must be 'pca', 'umap', 'tsne' or a function, got {method!r}")
     if method == "pca" or len(values) < 4:  # too few rows to have neighbours
         return _pca(values, 2, seed)
-    reduced = _pca(values, REDUCED, seed) if values.shape[1] > REDUCED else values
+    reduced = values if 2 <= values.shape[1] <= REDUCED else _pca(values, REDUCED, seed)
     if method == "tsne":
         near = min(30.0, (len(values) - 1) / 3)
         model = extra("sklearn.manifold", "method='tsne'").TSNE(perplexity=near, random_state=seed)
@@ -60,10 +60,8 @@ def project(X: ArrayLike, *, method: Method = "pca", seed: int = 0) -> Floats:
 
 def _pca(values: Floats, count: int, seed: int) -> Floats:
     """The leading principal coordinates, at least two columns."""
-    if not len(values) or not values.shape[1]:
+    if len(values) < 2:
         return np.zeros((len(values), 2))
-    if len(values) == 1:
-        return np.zeros((1, 2))
     found = principal(values, count, seed, "method='pca'")(values)
     return np.pad(found, ((0, 0), (0, max(0, 2 - found.shape[1]))))
 

@@ -5,7 +5,6 @@ import sys
 import numpy as np
 import pytest
 from sklearn.datasets import load_digits
-
 from symphony_ui.analysis import analyze, confusion, duplicates, familiarity, project
 from symphony_ui.errors import ColumnError
 

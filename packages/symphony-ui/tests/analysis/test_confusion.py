@@ -5,7 +5,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from sklearn import metrics as sk
-
 from symphony_ui.analysis import confusion
 from symphony_ui.errors import SymphonyError
 

@@ -6,7 +6,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.neighbors import NearestNeighbors
-
 from symphony_ui.analysis import _pairs, duplicates
 from symphony_ui.errors import SizeError, SymphonyError
 

@@ -2,7 +2,6 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
 from symphony_ui.analysis import duplicates
 from symphony_ui.analysis._elbow import percentile_threshold, slope_threshold
 from symphony_ui.analysis._pairs import nearest

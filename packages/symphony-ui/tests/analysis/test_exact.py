@@ -1,7 +1,6 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
 from symphony_ui.analysis import exact_duplicates
 from symphony_ui.errors import MediaError, SymphonyError
 

@@ -7,7 +7,6 @@ from hypothesis import strategies as st
 from scipy.special import logsumexp
 from scipy.stats import norm
 from sklearn.mixture import GaussianMixture
-
 from symphony_ui.analysis import Mixture, familiarity, project
 from symphony_ui.analysis.familiarity import gaussian_mixture
 from symphony_ui.errors import SymphonyError

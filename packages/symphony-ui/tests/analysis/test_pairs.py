@@ -2,7 +2,6 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
 from symphony_ui.analysis import _pairs
 from symphony_ui.analysis._groups import components
 from symphony_ui.analysis._pairs import distances, factors, nearest, rotate

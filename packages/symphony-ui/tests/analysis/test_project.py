@@ -2,7 +2,6 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
 from symphony_ui.analysis import project
 from symphony_ui.analysis._reduce import principal
 from symphony_ui.errors import SymphonyError

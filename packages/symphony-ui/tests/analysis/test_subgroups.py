@@ -6,7 +6,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 from sklearn import metrics as sk
-
 from symphony_ui.analysis import confusion, subgroups
 from symphony_ui.analysis.subgroups import AVERAGES, NAMES, PROPORTIONS, wilson
 from symphony_ui.errors import ColumnError, SymphonyError
@@ -145,7 +144,7 @@ def test_the_positive_class_is_named_where_it_is_not_one():
     table = {"g": ["a"] * 3, "y": ["cat", "cat", "dog"], "yhat": ["cat", "dog", "dog"]}
     found = subgroups(table, "g", "y", "yhat", metrics=["recall", "precision"], positive="dog")
     assert [cell.value for cell in found.cells] == [1.0, 0.5]
-    with pytest.raises(SymphonyError, match="positive must name the class.*'cat', 'dog'"):
+    with pytest.raises(SymphonyError, match=r"positive must name the class.*'cat', 'dog'"):
         subgroups(table, "g", "y", "yhat", metrics="recall")
     with pytest.raises(SymphonyError, match="got 'eel'"):
         subgroups(table, "g", "y", "yhat", metrics="recall", positive="eel")

@@ -2,7 +2,6 @@
 
 import numpy as np
 from numpy.typing import NDArray
-
 from symphony_ui.analysis._pairs import Floats, Ints, distances
 
 

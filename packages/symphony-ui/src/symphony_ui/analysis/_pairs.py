@@ -10,7 +10,6 @@ from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
-
 from symphony_ui.analysis._progress import progress
 from symphony_ui.errors import SizeError
 

@@ -18,7 +18,6 @@ from importlib.metadata import PackageNotFoundError, version
 
 import numpy as np
 from sklearn.neighbors import NearestNeighbors
-
 from symphony_ui.analysis import duplicates
 
 Pairs = set[tuple[int, int]]

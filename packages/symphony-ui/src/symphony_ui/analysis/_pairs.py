@@ -6,11 +6,11 @@ leading coordinates together with the norms of the rest. They are never above th
 so that what they reject is rejected rightly; what passes is measured in float64.
 """
 
-from collections.abc import Iterator
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
-from symphony_ui.analysis._progress import progress
+from symphony_ui.analysis._progress import spread
 from symphony_ui.errors import SizeError
 
 Floats = NDArray[np.float64]
@@ -22,16 +22,14 @@ GATHER = 400  # to measure one pair costs as much as a product does for about so
 SAMPLE = 1024  # rows on which the number of leading coordinates is chosen
 
 
-def rotate(points: Floats) -> Floats:
-    """The points ``(N, D)`` centred and turned onto their principal axes: distances stay.
-
-    Fewer rows than columns span no more than ``N`` dimensions, and ``(N, N)`` comes back.
-    """
-    centred = points - points.mean(axis=0)
-    if len(centred) < centred.shape[1]:
-        centred = np.linalg.qr(centred.T, mode="r").T  # (N, N)
-    _, axes = np.linalg.eigh(centred.T @ centred)  # rising variance
-    return np.ascontiguousarray(centred @ axes[:, ::-1])
+def principal_axes(centred: Floats) -> Floats:
+    """Orthonormal axes ``(D, K)`` of centred points, by falling variance of a sample of rows."""
+    sample = centred[:: -(-len(centred) // (4 * SAMPLE))]
+    if len(sample) < sample.shape[1]:  # they span no more than their number
+        _, _, axes = np.linalg.svd(sample, full_matrices=False)
+        return axes.T
+    _, axes = np.linalg.eigh(sample.T @ sample)  # rising variance
+    return axes[:, ::-1]
 
 
 def distances(points: Floats, pairs: Ints) -> Floats:
@@ -62,63 +60,82 @@ def pairs_within(points: Floats, radius: float, *, most: int) -> tuple[Ints, Flo
     """
     if len(points) < 2:
         return np.empty((0, 2), dtype=np.int64), np.empty(0)
-    scale = float(np.abs(points).max()) or 1.0
-    turned = rotate(points / scale)
-    order = np.argsort(turned[:, 0], kind="stable")
-    search = _Search(turned[order], radius / scale)
+    search = _Search(points, radius, most)
     found: list[Ints] = []
     far: list[Floats] = []
     total = 0
-    for start in progress(range(0, len(points), BLOCK), "near duplicates"):
-        for close in search.row_of_blocks(start):
-            pairs = np.sort(order[close], axis=1)
-            apart = distances(points, pairs)
-            keep = apart <= radius
-            total += int(keep.sum())
-            if total > most:
-                raise SizeError(
-                    f"threshold joins more than {most:,} pairs: choose a stricter one, drop equal "
-                    f"rows first, or raise max_pairs"
-                )
-            found.append(pairs[keep])
-            far.append(apart[keep])
-    pairs = np.concatenate(found) if found else np.empty((0, 2), dtype=np.int64)
-    apart = np.concatenate(far) if far else np.empty(0)
+    for pairs, apart in spread(search.tile, range(0, len(points), BLOCK), "near duplicates"):
+        total += len(pairs)
+        if total > most:
+            raise _too_many(most)
+        found.append(pairs)
+        far.append(apart)
+    pairs, apart = np.concatenate(found), np.concatenate(far)
     ranked = np.lexsort((pairs[:, 1], pairs[:, 0]))
     return pairs[ranked], apart[ranked]
 
 
 class _Search:
-    """Sorted, rotated points and their float32 factors, ready to be multiplied block by block."""
+    """Points sorted along their first axis, as float32 factors to be multiplied block by block."""
 
-    def __init__(self, turned: Floats, radius: float) -> None:
-        self.first = np.ascontiguousarray(turned[:, 0])  # (N,), rising
-        self.radius = radius
+    def __init__(self, points: Floats, radius: float, most: int) -> None:
+        self.points, self.radius, self.most = points, radius, most
+        scale = float(np.abs(points).max()) or 1.0
+        centred = points / scale
+        centred -= centred.mean(axis=0)
+        self.reach = radius / scale
         # a product >= limit is a pair that may be close; the small term is float32's underflow
-        self.limit = np.float32(-(radius**2) / 2 * (1 + 1e-6) - 1e-30)
-        self.full = factors(turned, turned.shape[1])
-        width = leading(turned, self.limit)
-        self.head = factors(turned, width) if width < turned.shape[1] else self.full
-        self.buffer = np.empty((BLOCK, BLOCK), dtype=np.float32)
+        self.limit = np.float32(-(self.reach**2) / 2 * (1 + 1e-6) - 1e-30)
+        axes = principal_axes(centred)
+        width = leading(centred[:: -(-len(centred) // SAMPLE)] @ axes, self.limit)
+        turned = centred @ axes[:, : max(width, 1)]
+        self.order = np.argsort(turned[:, 0], kind="stable")
+        self.centred = centred[self.order]
+        self.first = np.ascontiguousarray(turned[self.order, 0])  # (N,), rising
+        self.head = None
+        if width < points.shape[1]:
+            self.head = factors(turned[self.order], rest=(self.centred**2).sum(axis=1))
 
-    def row_of_blocks(self, start: int) -> Iterator[Ints]:
-        """Candidates ``(m, 2)``, sorted positions i < j, block by block; i in one tile."""
+    @cached_property
+    def full(self) -> tuple[Singles, Singles]:
+        """The factors of all coordinates, for blocks in which the leading ones tell too little."""
+        return factors(self.centred)
+
+    def tile(self, start: int) -> tuple[Ints, Floats]:
+        """The pairs i < j within the radius whose first row in the order is in the tile."""
         rows = slice(start, min(start + BLOCK, len(self.first)))
-        reach = self.first[rows.stop - 1] + self.radius
-        end = int(np.searchsorted(self.first, reach + 1e-12 * abs(reach), side="right"))
+        reach = self.first[rows.stop - 1] + self.reach
+        end = int(np.searchsorted(self.first, reach + 1e-9 * (1 + abs(reach)), side="right"))
+        buffer = np.empty((BLOCK, BLOCK), dtype=np.float32)
+        found, far, total = [np.empty((0, 2), dtype=np.int64)], [np.empty(0)], 0
         for left in range(start, end, BLOCK):
             columns = slice(left, min(left + BLOCK, end))
-            close = self.candidates(self.head, rows, columns)
-            size = (rows.stop - rows.start) * (columns.stop - columns.start)
-            if self.head is not self.full and len(close) * GATHER > size:
-                close = self.candidates(self.full, rows, columns)
-            if len(close):
-                yield close
+            close = self.candidates(rows, columns, buffer)
+            pairs = np.sort(self.order[close], axis=1)
+            apart = distances(self.points, pairs)
+            keep = apart <= self.radius
+            found.append(pairs[keep])
+            far.append(apart[keep])
+            total += len(found[-1])
+            if total > self.most:
+                raise _too_many(self.most)
+        return np.concatenate(found), np.concatenate(far)
 
-    def candidates(self, pair: tuple[Singles, Singles], rows: slice, columns: slice) -> Ints:
-        """The positions in a block whose product reaches the limit, above the diagonal."""
+    def candidates(self, rows: slice, columns: slice, buffer: Singles) -> Ints:
+        """The positions ``(m, 2)`` in a block, above the diagonal, that may be close."""
+        size = (rows.stop - rows.start) * (columns.stop - columns.start)
+        if self.head is not None:
+            close = self.passing(self.head, rows, columns, buffer)
+            if len(close) * GATHER <= size:
+                return close
+        return self.passing(self.full, rows, columns, buffer)
+
+    def passing(
+        self, pair: tuple[Singles, Singles], rows: slice, columns: slice, buffer: Singles
+    ) -> Ints:
+        """The positions in a block whose product reaches the limit."""
         a, b = pair[0][rows], pair[1][columns]
-        products = np.matmul(a, b.T, out=self.buffer[: len(a), : len(b)])
+        products = np.matmul(a, b.T, out=buffer[: len(a), : len(b)])
         if rows.start == columns.start:
             np.fill_diagonal(products, -np.inf)
         if products.max() < self.limit:
@@ -129,40 +146,53 @@ class _Search:
         return np.stack([i[above], j[above]], axis=1)
 
 
-def factors(turned: Floats, width: int, *, safe: bool = True) -> tuple[Singles, Singles]:
+def _too_many(most: int) -> SizeError:
+    return SizeError(
+        f"threshold joins more than {most:,} pairs: choose a stricter one, drop equal rows first, "
+        f"or raise max_pairs"
+    )
+
+
+def factors(
+    head: Floats, *, rest: Floats | None = None, safe: bool = True
+) -> tuple[Singles, Singles]:
     """Two float32 matrices whose product is ``-distance**2 / 2``, or a little above it.
 
-    The first ``width`` coordinates stand as they are, the others by their norm: the norms differ
-    by no more than the vectors do. ``-|a|^2 / 2`` and ``-|b|^2 / 2`` are carried along as two more
+    Coordinates beyond ``head`` are stood for by their norm: the norms of two vectors differ by no
+    more than the vectors do. ``-|a|^2 / 2`` and ``-|b|^2 / 2`` are carried along as two more
     columns; ``safe`` shrinks them by more than float32's rounding of the whole product, so that
     the product is never below the truth.
+
+    Args:
+        head: coordinates ``(N, K)`` along orthonormal axes.
+        rest: the squared norm ``(N,)`` of all coordinates, if there are more than these.
+        safe: whether to allow for rounding.
     """
-    head, rest = turned[:, :width], turned[:, width:]
-    if rest.shape[1]:
-        head = np.hstack([head, np.linalg.norm(rest, axis=1)[:, None]])
+    square = np.einsum("ij,ij->i", head, head)
+    if rest is not None:
+        beyond = np.maximum(rest - square, 0)
+        head, square = np.hstack([head, np.sqrt(beyond)[:, None]]), square + beyond
     slack = 4 * (head.shape[1] + 8) * 2.0**-24 if safe else 0.0
-    half = np.einsum("ij,ij->i", head, head)[:, None] * (slack - 1) / 2
-    one = np.ones_like(half)
-    left = np.hstack([head, half, one]).astype(np.float32)
-    right = np.hstack([head, one, half]).astype(np.float32)
-    return left, right
+    both = np.empty((2, len(head), head.shape[1] + 2), dtype=np.float32)
+    both[:, :, :-2] = head
+    both[0, :, -2], both[0, :, -1] = square * (slack - 1) / 2, 1
+    both[1, :, -2], both[1, :, -1] = 1, both[0, :, -2]
+    return both[0], both[1]
 
 
 def leading(turned: Floats, limit: np.float32) -> int:
     """How many leading coordinates make the search cheapest, judged on a sample of rows."""
     count, width = turned.shape
-    rows = np.unique(np.linspace(0, count - 1, min(count, SAMPLE)).astype(np.int64))
-    sample = turned[rows]
-    above = np.triu_indices(len(rows), 1)
+    square = np.einsum("ij,ij->i", turned, turned)
     best, cost = width, float(width)
-    tried = 8
-    while tried < width:
-        left, right = factors(sample, tried)
-        passing = float(np.mean((left @ right.T)[above] >= limit))
+    for tried in (8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512):
+        if tried >= width:
+            break
+        left, right = factors(turned[:, :tried], rest=square)
+        passing = float(((left @ right.T >= limit).sum() - count) / max(1, count * (count - 1)))
         price = tried + min(passing * GATHER, 1.0) * width
         if price < cost:
             best, cost = tried, price
-        tried *= 2
     return best
 
 
@@ -178,20 +208,21 @@ def nearest(points: Floats, count: int) -> Floats:
     scale = float(np.abs(points).max()) or 1.0
     centred = points / scale
     centred -= centred.mean(axis=0)
-    left, right = factors(centred, points.shape[1], safe=False)
+    left, right = factors(centred, safe=False)
     steps = -(-total // BLOCK)
     order = np.concatenate([np.arange(start, total, steps) for start in range(steps)])
     right = right[order]  # every tile of columns is a sample of all rows
     place = np.argsort(order)
     spare = min(count + 6, total - 1)  # rounding may swap the last of them
-    out = np.empty((total, count))
-    for start in progress(range(0, total, BLOCK), "neighbours"):
+
+    def tile(start: int) -> Floats:
         rows = np.arange(start, min(start + BLOCK, total))
         near = order[_nearest_of(left[rows], right, place[rows], spare)]
         flat = np.stack([np.repeat(rows, spare), near.ravel()], axis=1)
         apart = distances(points, flat).reshape(len(rows), spare)
-        out[rows] = np.sort(apart, axis=1)[:, :count]
-    return out
+        return np.sort(apart, axis=1)[:, :count]
+
+    return np.concatenate(list(spread(tile, range(0, total, BLOCK), "neighbours")))
 
 
 def _nearest_of(left: Singles, right: Singles, own: Ints, count: int) -> Ints:

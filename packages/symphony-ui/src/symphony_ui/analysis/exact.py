@@ -37,7 +37,7 @@ def exact_duplicates(items: Sequence[Item]) -> NDArray[np.int64]:
         )
     first: dict[bytes, int] = {}
     links = []
-    for row, item in enumerate(progress(items, "exact duplicates")):
+    for row, item in enumerate(progress(iter(items), len(items), "exact duplicates")):
         seen = first.setdefault(_digest(row, item), row)
         if seen != row:
             links.append((seen, row))

@@ -87,7 +87,7 @@ def _of_numpy(name: str, raw: NDArray[Any], kind: str | None) -> Converted:
     gaps = None
     if isinstance(raw, np.ma.MaskedArray):
         gaps = np.ma.getmaskarray(raw)
-        raw = raw.filled()
+        raw = raw.data
     form = raw.dtype.kind
     if not raw.dtype.isnative:
         raw = raw.astype(raw.dtype.newbyteorder("="))

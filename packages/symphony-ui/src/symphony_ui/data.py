@@ -161,7 +161,16 @@ def _pandas_values(series: Any) -> Any:
         return Zoned(series.dt.tz_convert("UTC").dt.tz_localize(None).to_numpy(), zone)
     if name == "category":
         return Coded(np.asarray(series.cat.codes), list(series.cat.categories))
+    if not isinstance(series.dtype, np.dtype) and series.dtype.kind in "iub":  # nullable
+        gaps = np.asarray(series.isna())
+        return np.ma.masked_array(series.fillna(series.dtype.type(0)).to_numpy(dtype=_numpy_type(name)), gaps)
     return np.asarray(series)
+
+
+def _numpy_type(name: str) -> str:
+    """``Int64``, ``uint8[pyarrow]``, ``boolean`` as numpy calls them."""
+    plain = name.lower().split("[")[0]
+    return "bool" if plain.startswith("bool") else plain
 
 
 @dataclass(frozen=True)
@@ -189,16 +198,22 @@ class Coded:
 def _of_arrow(data: Any) -> Source:
     if type(data).__module__.split(".")[0] == "ibis":
         raise SymphonyError("an Ibis expression stays where it is: pass symphony_ui.Ibis(expr)")
-    table = Table.from_arrow(data).combine_chunks()
+    try:
+        table = Table.from_arrow(data).combine_chunks()
+    except Exception:  # polars exports columns without a type as arro3 does not read them
+        return _of_narwhals(data)
     columns = [_one_array(table.column(k)) for k in range(table.num_columns)]
     if not table.num_rows:
         columns = [Array([], type=field.type) for field in table.schema]
 
     def take(rows: NDArray[np.int64]) -> Any:
-        if hasattr(data, "iter_rows") or hasattr(data, "take"):  # polars, pyarrow
-            return data[rows] if hasattr(data, "iter_rows") else data.take(rows)
-        at = Array.from_numpy(np.ascontiguousarray(rows))
-        return Table.from_arrays([c.take(at) for c in columns], names=table.column_names)
+        import narwhals
+
+        try:
+            return narwhals.from_native(data, eager_only=True)[rows.tolist()].to_native()
+        except TypeError:  # a relation or a stream: it has no rows of its own any more
+            at = Array.from_numpy(np.ascontiguousarray(rows))
+            return Table.from_arrays([c.take(at) for c in columns], names=table.column_names)
 
     return _source(table.column_names, columns, take)
 
@@ -215,7 +230,9 @@ def _of_narwhals(data: Any) -> Source:
         ) from error
     if isinstance(frame, narwhals.LazyFrame):
         frame = frame.collect()
-    columns = [np.asarray(frame[name].to_numpy()) for name in frame.columns]
+    columns = [
+        s.to_list() if s.null_count() else np.asarray(s.to_numpy()) for s in frame.iter_columns()
+    ]
     return _source(frame.columns, columns, lambda rows: frame[rows.tolist()].to_native())
 
 

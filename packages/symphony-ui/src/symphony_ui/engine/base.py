@@ -7,7 +7,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from symphony_ui.errors import FilterError, FormatError
+from symphony_ui.errors import FormatError
 from symphony_ui.filter import Filter, Tree
 from symphony_ui.state import State
 
@@ -61,7 +61,7 @@ def checked_bins(raw: Any) -> dict[str, Any]:
     elif isinstance(raw, Mapping) and raw.get("type") == "levels":
         levels = raw.get("levels")
         if isinstance(levels, list) and len(levels) <= MOST_BINS and all(
-            isinstance(level, (str, int, float)) for level in levels
+            level is None or isinstance(level, (str, int, float)) for level in levels
         ):
             return {"type": "levels", "levels": levels}
     raise FormatError(f"bins are linear or levels, got {str(raw)[:80]}")
@@ -148,13 +148,14 @@ def _sort(value: Any) -> list[tuple[str, bool]]:
     return [(_name(name), way == "desc") for name, way in value]
 
 
-def levels_of(kind: str, levels: Sequence[Any], name: str) -> list[Any]:
-    """Levels in the terms of a column: texts of a category, numbers of a number."""
+def levels_of(kind: str, levels: Sequence[Any]) -> dict[Any, int]:
+    """The bin of each level that a column of this kind can hold; others match no row."""
     wanted = (int, float) if kind in ("number", "time") else str
-    kept = [level for level in levels if isinstance(level, wanted) and not isinstance(level, bool)]
-    if len(set(kept)) != len(levels):
-        raise FilterError(f"levels of {name!r} must be different and {kind}, got {str(levels)[:80]}")
-    return kept
+    return {
+        level: k
+        for k, level in enumerate(levels)
+        if isinstance(level, wanted) and not isinstance(level, bool)
+    }
 
 
 def order_of(key: Sequence[Any]) -> tuple[Any, ...]:

@@ -127,7 +127,7 @@ def bin_codes(column: Column, bins: Mapping[str, Any]) -> NDArray[np.int64]:
         place[~((values >= bins["lo"]) & (values <= bins["hi"]))] = n
         place[column.missing] = n + 1
         return place
-    named = {level: k for k, level in enumerate(levels_of(column.kind, bins["levels"], column.name))}
+    named = levels_of(column.kind, bins["levels"])
     if column.kind == "category":
         table = np.array([*(named.get(label, n) for label in column.labels), n + 1])
         return table[column.values]  # -1 is the last

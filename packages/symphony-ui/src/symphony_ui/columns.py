@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal
 
@@ -94,6 +94,11 @@ class Column:
         if self.kind == "text":
             return list(values)
         return [None if m else number(v) for v, m in zip(values.tolist(), gone, strict=True)]
+
+    def empty(self) -> "Column":
+        """The column without its rows, to try things on."""
+        gaps = None if self.gaps is None else self.gaps[:0]
+        return replace(self, values=self.values[:0], rows=0, gaps=gaps)
 
     def spec(self) -> dict[str, Any]:
         """What the browser is told of this column."""

@@ -25,15 +25,16 @@ class NumpyEngine:
         [{'all': [1, 1, 0, 1], 'context': [1, 1, 0, 1], 'visible': [1, 1, 0, 1]}]
     """
 
-    def __init__(self, columns: Sequence[Column]) -> None:
+    def __init__(self, columns: Sequence[Column], rows: int | None = None) -> None:
         self.columns: Mapping[str, Column] = {column.name: column for column in columns}
-        self.rows = columns[0].rows if columns else 0
+        self.rows = rows if rows is not None else columns[0].rows if columns else 0
+        self._none = {column.name: column.empty() for column in columns}
 
     def specs(self) -> list[dict[str, Any]]:
         return [column.spec() for column in self.columns.values()]
 
     def check(self, tree: Tree) -> None:
-        self.mask([tree])
+        evaluate(tree, self._none, 0)
 
     def mask(self, trees: Sequence[Tree]) -> Mask:
         """The rows ``(N,)`` that all trees keep."""

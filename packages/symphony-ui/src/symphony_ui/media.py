@@ -264,7 +264,7 @@ class MediaColumn:
     def column(self) -> Column:
         """The column as the page's spec lists it."""
         size = getattr(self.media, "size", None)
-        shape = next((np.shape(v) for v in self._values[:100] if not _none(v)), ())
+        shape = next((getattr(v, "shape", ()) for v in self._values[:100] if not _none(v)), ())
         if self.media.type == "image" and len(shape) >= 2:
             side = max(shape[1:] if shape[0] in (1, 3, 4) and len(shape) == 3 else shape[:2])
             size = min(side, size or side)

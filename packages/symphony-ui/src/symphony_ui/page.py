@@ -96,7 +96,7 @@ class Page:
         specs = self.engine.specs()
         wanted = layout if layout is not None else auto(specs)
         self._begin(arrange(wanted, [spec["name"] for spec in specs]))
-        self.session.set(
+        self.session.change(
             filter=self._read_filter(filter),
             group_by=_listed(group_by, "group_by"),
             sort=tuple(_order(name) for name in _listed(sort, "sort")),
@@ -184,7 +184,7 @@ class Page:
 
     @filter.setter
     def filter(self, value: str | Filter | None) -> None:
-        self.session.set(filter=self._read_filter(value))
+        self.session.change(filter=self._read_filter(value))
 
     def _read_filter(self, value: Any) -> Filter | None:
         if isinstance(value, str):
@@ -200,7 +200,7 @@ class Page:
 
     @group_by.setter
     def group_by(self, names: str | Sequence[str]) -> None:
-        self.session.set(group_by=_listed(names, "group_by"))
+        self.session.change(group_by=_listed(names, "group_by"))
 
     @property
     def selected(self) -> NDArray[np.int64]:
@@ -209,7 +209,7 @@ class Page:
 
     @selected.setter
     def selected(self, rows: ArrayLike) -> None:
-        self.session.set(selection=encode_rows(self._numbers(rows)))
+        self.session.change(selection=encode_rows(self._numbers(rows)))
 
     def _numbers(self, rows: ArrayLike) -> NDArray[np.int64]:
         found = np.asarray(rows)
@@ -321,6 +321,16 @@ class Page:
         from symphony_ui.vega import runtime
 
         return {**self.modules, "vega:runtime": runtime()}
+
+    def answer(self, state: Any, queries: Any) -> list[dict[str, Any]]:
+        """The answers to queries under a state, both as they came from a browser.
+
+        Raises:
+            SymphonyError: if a query or the state is none, or does not fit the columns.
+        """
+        if not isinstance(queries, list) or len(queries) > 1000:
+            raise FormatError("queries are a list of at most 1000")
+        return self.engine.answer(State.from_json(state), queries)
 
     def block(self, name: str) -> bytes:
         """The bytes of ``data`` or ``media:<column>``, made once."""

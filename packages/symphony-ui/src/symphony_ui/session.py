@@ -55,7 +55,7 @@ class Session:
         """The state as it is sent to a view that has none yet."""
         return {"state": self.state.to_json(), "origin": "server", "seq": 0}
 
-    def set(self, **changes: Any) -> None:
+    def change(self, **changes: Any) -> None:
         """Changes some keys of the state, from Python."""
         self.put(replace(self.state, **changes))
 

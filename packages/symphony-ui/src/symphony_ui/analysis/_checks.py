@@ -9,6 +9,14 @@ from numpy.typing import ArrayLike, NDArray
 from symphony_ui.errors import SymphonyError
 
 
+PACKAGES = {
+    "sklearn": "scikit-learn",
+    "umap": "umap-learn",
+    "vl_convert": "vl-convert-python",
+    "ibis": "ibis-framework[duckdb]",
+}
+
+
 class ExtraError(SymphonyError, ImportError):
     """A package of an extra is not installed; the message says how to install it."""
 
@@ -18,9 +26,8 @@ def extra(module: str, what: str, name: str = "analysis") -> ModuleType:
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
-        package = (
-            module.split(".")[0].replace("sklearn", "scikit-learn").replace("umap", "umap-learn")
-        )
+        top = module.split(".")[0]
+        package = PACKAGES.get(top, top)
         raise ExtraError(
             f"{what} needs {package}: install symphony-ui with its extra [{name}]"
         ) from error

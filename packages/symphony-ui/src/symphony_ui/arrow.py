@@ -145,7 +145,7 @@ def write_media(items: Sequence[tuple[str, bytes] | None]) -> bytes:
 def write(arrays: Sequence[Array], names: Sequence[str]) -> bytes:
     """An Arrow IPC stream of one record batch."""
     file = BytesIO()
-    write_ipc_stream(Table.from_arrays(list(arrays), names=list(names)), file)
+    write_ipc_stream(Table.from_arrays(list(arrays), names=list(names)), file, compression=None)
     return file.getvalue()
 
 

@@ -30,7 +30,7 @@ class Column:
     ``values`` by kind: ``number`` float32, float64 or int32 (a missing number is NaN);
     ``time`` float64 epoch milliseconds UTC (NaN); ``bool`` int8 (-1); ``category`` int32 codes
     into ``labels`` (-1); ``text`` objects (None), or int64 and uint64 with ``gaps`` for integers
-    that no float64 holds; ``media`` nothing.
+    that no float64 holds. A column of media holds none of them.
     """
 
     name: str
@@ -87,8 +87,6 @@ class Column:
             return [self.labels[code] if code >= 0 else None for code in values]
         if self.kind == "bool":
             return [None if v < 0 else bool(v) for v in values]
-        if self.kind == "media":
-            return [None] * len(values)
         if self.big:
             return [None if m else str(v) for v, m in zip(values.tolist(), gone, strict=True)]
         if self.kind == "text":

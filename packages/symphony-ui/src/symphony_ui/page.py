@@ -119,7 +119,7 @@ class Page:
         return page
 
     def _check(self, state: State) -> None:
-        names = [spec["name"] for spec in self.engine.specs()]
+        names = [spec["name"] for spec in self.engine.specs() if spec["kind"] != "media"]
         for name in [*state.group_by, *(name for name, _ in state.sort)]:
             if name not in names:
                 raise unknown(name, names)

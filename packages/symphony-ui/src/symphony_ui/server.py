@@ -86,6 +86,7 @@ class Server:
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             self._socket.bind((host, port))
+            self._socket.listen(128)  # from now on clients wait, and are not turned away
         except OSError as error:
             self._socket.close()
             raise SymphonyError(f"cannot listen on {host}, port {port}: {error}") from error
@@ -248,12 +249,15 @@ class App:
 
     async def _take(self, request: "Request", work: Callable[[Any], Any]) -> "Response":
         from starlette.concurrency import run_in_threadpool
+        from starlette.requests import ClientDisconnect
 
         try:
             body = json.loads(await asyncio.wait_for(request.body(), PATIENCE))
             found = await run_in_threadpool(work, body)
         except TimeoutError:
             return refuse(408, "the request took too long")
+        except ClientDisconnect:
+            return refuse(413, "the request is too large, or was broken off")
         except (SymphonyError, ValueError, RecursionError) as error:
             return refuse(400, str(error)[:500])
         return respond(json.dumps(found or {}, allow_nan=False).encode(), "application/json")
@@ -276,6 +280,8 @@ class App:
     async def _events(self, request: "Request") -> "Response":
         from starlette.responses import StreamingResponse
 
+        if request.method == "HEAD":
+            return respond(b"", "text/event-stream")
         return StreamingResponse(self._stream(), media_type="text/event-stream", headers=HEADERS)
 
     async def _stream(self) -> AsyncIterator[str]:

@@ -26,12 +26,13 @@ class NumpyEngine:
     """
 
     def __init__(self, columns: Sequence[Column], rows: int | None = None) -> None:
-        self.columns: Mapping[str, Column] = {column.name: column for column in columns}
+        self.listed = tuple(columns)
+        self.columns: Mapping[str, Column] = {c.name: c for c in columns if c.kind != "media"}
         self.rows = rows if rows is not None else columns[0].rows if columns else 0
-        self._none = {column.name: column.empty() for column in columns}
+        self._none = {name: column.empty() for name, column in self.columns.items()}
 
     def specs(self) -> list[dict[str, Any]]:
-        return [column.spec() for column in self.columns.values()]
+        return [column.spec() for column in self.listed]
 
     def check(self, tree: Tree) -> None:
         evaluate(tree, self._none, 0)
@@ -148,8 +149,6 @@ def ranks(column: Column, down: bool = False) -> NDArray[np.int64]:
         place = np.empty(len(order), dtype=np.int64)
         place[order] = np.arange(len(order))
         found, most = place[column.values[here]], len(order)
-    elif column.kind == "media":
-        return np.zeros(column.rows, dtype=np.int64)
     else:
         unique, found = np.unique(column.values[here], return_inverse=True)
         most = len(unique)

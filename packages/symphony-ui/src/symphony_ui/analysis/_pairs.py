@@ -1,0 +1,257 @@
+"""Exact search of all close pairs, and of nearest neighbours, by blocked matrix products.
+
+Points are centred, rotated onto their principal axes and sorted along the first one. Two lower
+bounds of a distance are then cheap: the difference along the first axis, and the distance of the
+leading coordinates together with the norms of the rest. They are never above the true distance,
+so that what they reject is rejected rightly; what passes is measured in float64.
+"""
+
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+from symphony_ui.analysis._progress import spread
+from symphony_ui.errors import SizeError
+
+Floats = NDArray[np.float64]
+Singles = NDArray[np.float32]
+Ints = NDArray[np.int64]
+
+BLOCK = 1024  # rows of a tile: 4 MiB of float32 products, about a core's cache
+GATHER = 400  # to measure one pair costs as much as a product does for about so many
+SAMPLE = 1024  # rows on which the number of leading coordinates is chosen
+
+
+def principal_axes(centred: Floats) -> Floats:
+    """Orthonormal axes ``(D, K)`` of centred points, by falling variance of a sample of rows."""
+    sample = centred[:: -(-len(centred) // (4 * SAMPLE))]
+    if len(sample) < sample.shape[1]:  # they span no more than their number
+        _, _, axes = np.linalg.svd(sample, full_matrices=False)
+        return axes.T
+    _, axes = np.linalg.eigh(sample.T @ sample)  # rising variance
+    return axes[:, ::-1]
+
+
+def distances(points: Floats, pairs: Ints) -> Floats:
+    """The distance of each pair ``(M, 2)`` of rows, in float64: exactly 0 for equal rows."""
+    out = np.empty(len(pairs))
+    step = max(1, 2**19 // max(1, points.shape[1]))
+    for start in range(0, len(pairs), step):
+        part = pairs[start : start + step]
+        gap = points[part[:, 0]] - points[part[:, 1]]
+        out[start : start + step] = np.sqrt(np.einsum("ij,ij->i", gap, gap))
+    return out
+
+
+def pairs_within(points: Floats, radius: float, *, most: int) -> tuple[Ints, Floats]:
+    """All pairs of rows at most ``radius`` apart, ``(M, 2)`` with i < j, and their distances.
+
+    Args:
+        points: rows ``(N, D)``, finite, float64.
+        radius: the largest distance that counts, not negative.
+        most: more pairs than this are refused.
+
+    Returns:
+        The pairs, sorted, and their distances ``(M,)``. Memory beyond the points and the pairs
+        is that of a block.
+
+    Raises:
+        SizeError: if there are more than ``most`` pairs.
+    """
+    if len(points) < 2:
+        return np.empty((0, 2), dtype=np.int64), np.empty(0)
+    search = _Search(points, radius, most)
+    found: list[Ints] = []
+    far: list[Floats] = []
+    total = 0
+    for pairs, apart in spread(search.tile, range(0, len(points), BLOCK), "near duplicates"):
+        total += len(pairs)
+        if total > most:
+            raise _too_many(most)
+        found.append(pairs)
+        far.append(apart)
+    pairs, apart = np.concatenate(found), np.concatenate(far)
+    ranked = np.lexsort((pairs[:, 1], pairs[:, 0]))
+    return pairs[ranked], apart[ranked]
+
+
+class _Search:
+    """Points sorted along their first axis, as float32 factors to be multiplied block by block."""
+
+    def __init__(self, points: Floats, radius: float, most: int) -> None:
+        self.points, self.radius, self.most = points, radius, most
+        scale = float(np.abs(points).max()) or 1.0
+        centred = points / scale
+        centred -= centred.mean(axis=0)
+        self.reach = radius / scale
+        # a product >= limit is a pair that may be close; the small term is float32's underflow
+        self.limit = np.float32(-(self.reach**2) / 2 * (1 + 1e-6) - 1e-30)
+        axes = principal_axes(centred)
+        width = leading(centred[:: -(-len(centred) // SAMPLE)] @ axes, self.limit)
+        turned = centred @ axes[:, : max(width, 1)]
+        self.order = np.argsort(turned[:, 0], kind="stable")
+        self.centred = centred[self.order]
+        self.first = np.ascontiguousarray(turned[self.order, 0])  # (N,), rising
+        self.head = None
+        if width < points.shape[1]:
+            self.head = factors(turned[self.order], rest=(self.centred**2).sum(axis=1))
+
+    @cached_property
+    def full(self) -> tuple[Singles, Singles]:
+        """The factors of all coordinates, for blocks in which the leading ones tell too little."""
+        return factors(self.centred)
+
+    def tile(self, start: int) -> tuple[Ints, Floats]:
+        """The pairs i < j within the radius whose first row in the order is in the tile."""
+        rows = slice(start, min(start + BLOCK, len(self.first)))
+        reach = self.first[rows.stop - 1] + self.reach
+        end = int(np.searchsorted(self.first, reach + 1e-9 * (1 + abs(reach)), side="right"))
+        buffer = np.empty((BLOCK, BLOCK), dtype=np.float32)
+        found, far, total = [np.empty((0, 2), dtype=np.int64)], [np.empty(0)], 0
+        for left in range(start, end, BLOCK):
+            columns = slice(left, min(left + BLOCK, end))
+            close = self.candidates(rows, columns, buffer)
+            pairs = np.sort(self.order[close], axis=1)
+            apart = distances(self.points, pairs)
+            keep = apart <= self.radius
+            found.append(pairs[keep])
+            far.append(apart[keep])
+            total += len(found[-1])
+            if total > self.most:
+                raise _too_many(self.most)
+        return np.concatenate(found), np.concatenate(far)
+
+    def candidates(self, rows: slice, columns: slice, buffer: Singles) -> Ints:
+        """The positions ``(m, 2)`` in a block, above the diagonal, that may be close."""
+        size = (rows.stop - rows.start) * (columns.stop - columns.start)
+        if self.head is not None:
+            close = self.passing(self.head, rows, columns, buffer)
+            if len(close) * GATHER <= size:
+                return close
+        return self.passing(self.full, rows, columns, buffer)
+
+    def passing(
+        self, pair: tuple[Singles, Singles], rows: slice, columns: slice, buffer: Singles
+    ) -> Ints:
+        """The positions in a block whose product reaches the limit."""
+        a, b = pair[0][rows], pair[1][columns]
+        products = np.matmul(a, b.T, out=buffer[: len(a), : len(b)])
+        if rows.start == columns.start:
+            np.fill_diagonal(products, -np.inf)
+        if products.max() < self.limit:
+            return np.empty((0, 2), dtype=np.int64)
+        i, j = positions(products >= self.limit)
+        i, j = i + rows.start, j + columns.start
+        above = i < j
+        return np.stack([i[above], j[above]], axis=1)
+
+
+def _too_many(most: int) -> SizeError:
+    return SizeError(
+        f"threshold joins more than {most:,} pairs: choose a stricter one, drop equal rows first, "
+        f"or raise max_pairs"
+    )
+
+
+def factors(
+    head: Floats, *, rest: Floats | None = None, safe: bool = True
+) -> tuple[Singles, Singles]:
+    """Two float32 matrices whose product is ``-distance**2 / 2``, or a little above it.
+
+    Coordinates beyond ``head`` are stood for by their norm: the norms of two vectors differ by no
+    more than the vectors do. ``-|a|^2 / 2`` and ``-|b|^2 / 2`` are carried along as two more
+    columns; ``safe`` shrinks them by more than float32's rounding of the whole product, so that
+    the product is never below the truth.
+
+    Args:
+        head: coordinates ``(N, K)`` along orthonormal axes.
+        rest: the squared norm ``(N,)`` of all coordinates, if there are more than these.
+        safe: whether to allow for rounding.
+    """
+    square = np.einsum("ij,ij->i", head, head)
+    if rest is not None:
+        beyond = np.maximum(rest - square, 0)
+        head, square = np.hstack([head, np.sqrt(beyond)[:, None]]), square + beyond
+    slack = 4 * (head.shape[1] + 8) * 2.0**-24 if safe else 0.0
+    both = np.empty((2, len(head), head.shape[1] + 2), dtype=np.float32)
+    both[:, :, :-2] = head
+    both[0, :, -2], both[0, :, -1] = square * (slack - 1) / 2, 1
+    both[1, :, -2], both[1, :, -1] = 1, both[0, :, -2]
+    return both[0], both[1]
+
+
+def leading(turned: Floats, limit: np.float32) -> int:
+    """How many leading coordinates make the search cheapest, judged on a sample of rows."""
+    count, width = turned.shape
+    square = np.einsum("ij,ij->i", turned, turned)
+    best, cost = width, float(width)
+    for tried in (8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512):
+        if tried >= width:
+            break
+        left, right = factors(turned[:, :tried], rest=square)
+        passing = float(((left @ right.T >= limit).sum() - count) / max(1, count * (count - 1)))
+        price = tried + min(passing * GATHER, 1.0) * width
+        if price < cost:
+            best, cost = tried, price
+    return best
+
+
+def nearest(points: Floats, count: int) -> Floats:
+    """The distances ``(N, count)`` from each row to its nearest other rows, rising.
+
+    Neighbours are chosen by float32 products of the centred points and measured in float64.
+    """
+    total = len(points)
+    count = max(0, min(count, total - 1))
+    if not count:
+        return np.empty((total, 0))
+    scale = float(np.abs(points).max()) or 1.0
+    centred = points / scale
+    centred -= centred.mean(axis=0)
+    left, right = factors(centred, safe=False)
+    steps = -(-total // BLOCK)
+    order = np.concatenate([np.arange(start, total, steps) for start in range(steps)])
+    right = right[order]  # every tile of columns is a sample of all rows
+    place = np.argsort(order)
+    spare = min(count + 6, total - 1)  # rounding may swap the last of them
+
+    def tile(start: int) -> Floats:
+        rows = np.arange(start, min(start + BLOCK, total))
+        near = order[_nearest_of(left[rows], right, place[rows], spare)]
+        flat = np.stack([np.repeat(rows, spare), near.ravel()], axis=1)
+        apart = distances(points, flat).reshape(len(rows), spare)
+        return np.sort(apart, axis=1)[:, :count]
+
+    return np.concatenate(list(spread(tile, range(0, total, BLOCK), "neighbours")))
+
+
+def _nearest_of(left: Singles, right: Singles, own: Ints, count: int) -> Ints:
+    """The columns ``(rows, count)`` of the largest products of each row, but its ``own``."""
+    rows = len(left)
+    worst = np.full(rows, -np.inf, dtype=np.float32)  # no column below it can be among the best
+    kept = np.empty(0, dtype=np.float32), np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64)
+    for start in range(0, len(right), BLOCK):
+        products = left @ right[start : start + BLOCK].T
+        here = np.flatnonzero((own >= start) & (own < start + products.shape[1]))
+        products[here, own[here] - start] = -np.inf
+        if start == 0:
+            worst = np.partition(products, -count, axis=1)[:, -count]
+        i, j = positions(products >= worst[:, None])
+        kept = tuple(map(np.concatenate, zip(kept, (products[i, j], i, j + start), strict=True)))
+        if len(kept[0]) > 64 * count * rows:
+            kept = _best(*kept, count)
+            worst = kept[0].reshape(rows, count)[:, -1]
+    return _best(*kept, count)[2].reshape(rows, count)
+
+
+def _best(value: Singles, row: Ints, column: Ints, count: int) -> tuple[Singles, Ints, Ints]:
+    """The ``count`` largest entries of each row, row by row, falling; each row has as many."""
+    ranked = np.lexsort((-value, row))
+    first = np.flatnonzero(np.diff(row[ranked], prepend=-1))
+    ranked = ranked[(first[:, None] + np.arange(count)).ravel()]
+    return value[ranked], row[ranked], column[ranked]
+
+
+def positions(mask: NDArray[np.bool_]) -> tuple[Ints, Ints]:
+    """Rows and columns of what is true; many times faster than argwhere where little is."""
+    return np.divmod(np.flatnonzero(mask), mask.shape[1])

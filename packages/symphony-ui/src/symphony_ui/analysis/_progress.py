@@ -1,0 +1,45 @@
+"""Long work: spread over threads, with a progress bar on a terminal."""
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
+from typing import TypeVar
+
+S = TypeVar("S")
+T = TypeVar("T")
+
+
+def progress(items: Iterator[T], total: int, what: str) -> Iterator[T]:
+    """The items, one by one; a bar appears on a terminal if they take longer than a second.
+
+    Only where tqdm is installed, as it is with the extra [analysis].
+    """
+    try:
+        from tqdm import tqdm
+    except ModuleNotFoundError:
+        return items
+    return iter(tqdm(items, total=total, desc=what, disable=None, delay=1.0, leave=False))
+
+
+def spread(work: Callable[[S], T], items: Sequence[S], what: str) -> Iterator[T]:
+    """``work`` of each item, in order; items at once on as many threads as BLAS would take.
+
+    A block's product is too small to be worth several threads, and the passes over it have one
+    only. So each thread takes blocks of its own while BLAS is held to one thread, where
+    threadpoolctl (it comes with scikit-learn) can do that; else BLAS does as it likes.
+    """
+    try:
+        from threadpoolctl import threadpool_info, threadpool_limits
+    except ModuleNotFoundError:
+        yield from progress(map(work, items), len(items), what)
+        return
+    blas = [pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"]
+    threads = min(max(blas, default=1), os.cpu_count() or 1)
+    if threads < 2 or len(items) < 2:
+        yield from progress(map(work, items), len(items), what)
+        return
+    with threadpool_limits(1, "blas"), ThreadPoolExecutor(threads) as pool:
+        batches = (items[at : at + 4 * threads] for at in range(0, len(items), 4 * threads))
+        done = chain.from_iterable(pool.map(work, batch) for batch in batches)
+        yield from progress(done, len(items), what)

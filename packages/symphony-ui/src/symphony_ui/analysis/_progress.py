@@ -1,9 +1,9 @@
 """Long work: spread over threads, with a progress bar on a terminal."""
 
 import os
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from itertools import chain
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
 S = TypeVar("S")
@@ -40,6 +40,17 @@ def spread(work: Callable[[S], T], items: Sequence[S], what: str) -> Iterator[T]
         yield from progress(map(work, items), len(items), what)
         return
     with threadpool_limits(1, "blas"), ThreadPoolExecutor(threads) as pool:
-        batches = (items[at : at + 4 * threads] for at in range(0, len(items), 4 * threads))
-        done = chain.from_iterable(pool.map(work, batch) for batch in batches)
-        yield from progress(done, len(items), what)
+        yield from progress(_ahead(pool, work, items, 4 * threads), len(items), what)
+
+
+def _ahead(
+    pool: ThreadPoolExecutor, work: Callable[[S], T], items: Sequence[S], most: int
+) -> Iterator[T]:
+    """The results in order, with no more than ``most`` items under way."""
+    waiting: deque[Future[T]] = deque()
+    for item in items:
+        waiting.append(pool.submit(work, item))
+        if len(waiting) == most:
+            yield waiting.popleft().result()
+    while waiting:
+        yield waiting.popleft().result()

@@ -167,17 +167,18 @@ def _space(values: Floats, metric: str) -> tuple[Floats, float, NDArray[np.bool_
     Scales are taken out first, so that neither 1e-200 nor 1e200 is lost when squared.
     """
     none = np.zeros(len(values), dtype=bool)
-    if metric == "euclidean":
-        largest = float(np.abs(values).max(initial=0.0))
-        unit = float(2.0 ** np.clip(np.frexp(largest)[1], -1000, 1000)) if largest else 1.0
-        return values / unit, unit, none
-    if metric not in ("cosine", "columns"):
+    if metric not in ("cosine", "euclidean", "columns"):
         raise SymphonyError(f"metric must be 'cosine', 'euclidean' or 'columns', got {metric!r}")
-    axis = 1 if metric == "cosine" else 0
-    scale = np.abs(values).max(axis=axis, keepdims=True, initial=0.0)
+    none = np.zeros(len(values), dtype=bool)
+    axis = {"cosine": 1, "euclidean": None, "columns": 0}[metric]
+    top, bottom = (reach(axis=axis, initial=0, keepdims=True) for reach in (values.max, values.min))
+    scale = np.maximum(top, -bottom)
+    if metric == "euclidean":
+        unit = float(2.0 ** np.clip(np.frexp(scale.item())[1], -1000, 1000))  # divides exactly
+        return values / unit, unit, none
     points = values / np.where(scale > 0, scale, 1.0)
-    norm = np.linalg.norm(points, axis=axis, keepdims=True)
-    points = points / np.where(norm > 0, norm, 1.0)
+    norm = np.sqrt(np.einsum("ij,ij->i" if axis else "ij,ij->j", points, points))
+    points /= np.expand_dims(np.where(norm > 0, norm, 1.0), axis or 0)
     return points, 1.0, (scale[:, 0] == 0 if metric == "cosine" else none)
 
 

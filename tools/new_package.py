@@ -14,6 +14,7 @@ HEADINGS = [
     "How it compares",
     "Limits, and what is ours",
 ]
+TESTS = '["pytest>=8.2", "hypothesis>=6.112", "sybil>=9"]'
 CONFTEST = '''"""The examples of the README and of the docstrings are tests."""
 
 from sybil import Sybil
@@ -39,6 +40,8 @@ def skeleton(name: str, purpose: str) -> None:
     model = (ROOT / "packages" / "er-ssl" / "pyproject.toml").read_text()
     model = re.sub(r'(?m)^description = ".*"$', f'description = "{purpose}"', model)
     model = re.sub(r"(?ms)^\[project\.(optional-dependencies|scripts|urls)\]\n.*?\n\n", "", model)
+    model = re.sub(r"(?m)^test = .*$", f"test = {TESTS}", model)
+    model = re.sub(r"(?m)^bench = .*$", "bench = []", model)
     write(folder / "pyproject.toml", model.replace("er-ssl", name).replace("er_ssl", module))
     sections = "\n\n".join(f"## {heading}" for heading in HEADINGS)
     write(folder / "README.md", f"# {name}\n\n{purpose}.\n\n{sections}\n")

@@ -1,0 +1,1 @@
+"""Real data that the stations run on; each set has its licence beside it."""

@@ -1,0 +1,1 @@
+"""One module a package: what the tour runs of it."""

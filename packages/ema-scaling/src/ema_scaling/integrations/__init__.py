@@ -1,0 +1,1 @@
+"""Hooks into training frameworks; each needs the extra of its name."""

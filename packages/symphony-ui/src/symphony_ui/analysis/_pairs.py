@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
 from symphony_ui.analysis._progress import spread
 from symphony_ui.errors import SizeError
 

@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
 from symphony_ui.analysis._checks import matrix
 from symphony_ui.analysis._elbow import percentile_threshold, slope_threshold
 from symphony_ui.analysis._groups import components, members, widest

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
 from symphony_ui.analysis._checks import column
 from symphony_ui.analysis._labels import encode
 from symphony_ui.analysis._table import columns, pick

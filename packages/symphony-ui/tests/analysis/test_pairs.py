@@ -86,7 +86,7 @@ def test_long_chains_and_stars_are_joined():
 
 
 def test_no_pair_beyond_the_radius_is_given():
-    X = np.array([[0.0], [0.5], [0.5001], [1.0]])
+    X = np.array([[0.0], [0.5], [0.500000001], [1.0]])
     pairs, apart = pairs_within(X, 0.5, most=10)
     assert pairs.tolist() == [[0, 1], [1, 2], [1, 3], [2, 3]]
     assert (apart <= 0.5).all()

@@ -103,6 +103,12 @@ def test_the_percentile_is_the_references(values, q):
     assert percentile_threshold(d, q) == (d[len(d) - taken] if taken else d[-1])
 
 
+def test_a_percentile_may_reach_beyond_the_right_angle():
+    found = duplicates([[1.0, 0.0], [-1.0, 0.01]], threshold=("percentile", 50))
+    assert found.threshold < -0.99
+    assert found.pairs.tolist() == [[0, 1]]
+
+
 def test_a_percentile_takes_its_share_of_the_neighbours():
     X = np.random.default_rng(0).normal(size=(200, 3))
     d = neighbour_distances(X)

@@ -1,24 +1,40 @@
 import sys
 import threading
 
+import numpy as np
 import pytest
 from symphony_ui.analysis import _progress
-from symphony_ui.analysis._progress import spread
+from symphony_ui.analysis._progress import own_threads, spread
 
 
-@pytest.fixture(params=["one thread", "threads", "no threadpoolctl"])
-def threads(request, monkeypatch):
-    pytest.importorskip("threadpoolctl")
-    count = 1 if request.param == "one thread" else 3
-    pools = [{"user_api": "blas", "num_threads": count}]
-    monkeypatch.setattr("threadpoolctl.threadpool_info", lambda: pools)
+@pytest.fixture(params=[1, 3])
+def threads(request):
+    return request.param
+
+
+@pytest.mark.parametrize("blas", [1, 3])
+def test_as_many_threads_as_blas_had_and_blas_is_held_meanwhile(monkeypatch, blas):
+    control = pytest.importorskip("threadpoolctl")
     monkeypatch.setattr(_progress.os, "cpu_count", lambda: 8)
-    if request.param == "no threadpoolctl":
-        monkeypatch.setitem(sys.modules, "threadpoolctl", None)
-    return count if request.param == "threads" else 1
+    np.ones((2, 2)) @ np.ones((2, 2))
+
+    def counts():
+        return {p["num_threads"] for p in control.threadpool_info() if p["user_api"] == "blas"}
+
+    with control.threadpool_limits(blas, "blas"):
+        with own_threads() as threads:
+            assert threads == blas
+            assert counts() == {1}
+        assert counts() == {blas}
 
 
-def test_results_come_in_order_from_as_many_threads_as_blas_has(threads):
+def test_without_threadpoolctl_there_is_one_thread(monkeypatch):
+    monkeypatch.setitem(sys.modules, "threadpoolctl", None)
+    with own_threads() as threads:
+        assert threads == 1
+
+
+def test_results_come_in_order_from_as_many_threads_as_asked_for(threads):
     seen = set()
     barrier = threading.Barrier(threads, timeout=20)
 
@@ -28,7 +44,7 @@ def test_results_come_in_order_from_as_many_threads_as_blas_has(threads):
         seen.add(threading.get_ident())
         return item * item
 
-    assert list(spread(work, range(50), "squares")) == [i * i for i in range(50)]
+    assert list(spread(work, range(50), "squares", threads=threads)) == [i * i for i in range(50)]
     assert len(seen) <= threads
 
 
@@ -42,7 +58,7 @@ def test_work_stops_soon_after_the_first_error(threads):
         return item
 
     with pytest.raises(ValueError, match="five"):
-        list(spread(work, range(10_000), "numbers"))
+        list(spread(work, range(10_000), "numbers", threads=threads))
     assert len(done) < 100
 
 

@@ -46,13 +46,16 @@ def distances(points: Floats, pairs: Ints) -> Floats:
     return out
 
 
-def pairs_within(points: Floats, radius: float, *, most: int) -> tuple[Ints, Floats]:
+def pairs_within(
+    points: Floats, radius: float, *, most: int, threads: int = 1
+) -> tuple[Ints, Floats]:
     """All pairs of rows at most ``radius`` apart, ``(M, 2)`` with i < j, and their distances.
 
     Args:
         points: rows ``(N, D)``, float64, of magnitude 1 or less.
         radius: the largest distance that counts, not negative.
         most: more pairs than this are refused.
+        threads: how many to work on.
 
     Returns:
         The pairs, sorted, and their distances ``(M,)``. Memory beyond the points and the pairs
@@ -67,7 +70,8 @@ def pairs_within(points: Floats, radius: float, *, most: int) -> tuple[Ints, Flo
     found: list[Ints] = []
     far: list[Floats] = []
     total = 0
-    for pairs, apart in spread(search.tile, range(0, len(points), BLOCK), "near duplicates"):
+    tiles = range(0, len(points), BLOCK)
+    for pairs, apart in spread(search.tile, tiles, "near duplicates", threads=threads):
         total += len(pairs)
         if total > most:
             raise _too_many(most)
@@ -201,7 +205,7 @@ def leading(turned: Floats, limit: np.float32) -> int:
     return best
 
 
-def nearest(points: Floats, count: int) -> Floats:
+def nearest(points: Floats, count: int, *, threads: int = 1) -> Floats:
     """The distances ``(N, count)`` from each row to its nearest other rows, rising.
 
     Neighbours are chosen by float32 products of the centred points, which are of magnitude 1 or
@@ -226,7 +230,8 @@ def nearest(points: Floats, count: int) -> Floats:
         apart = distances(points, flat).reshape(len(rows), spare)
         return np.sort(apart, axis=1)[:, :count]
 
-    return np.concatenate(list(spread(tile, range(0, total, BLOCK), "neighbours")))
+    tiles = range(0, total, BLOCK)
+    return np.concatenate(list(spread(tile, tiles, "neighbours", threads=threads)))
 
 
 def _nearest_of(left: Singles, right: Singles, own: Ints, count: int) -> Ints:

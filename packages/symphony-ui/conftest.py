@@ -6,5 +6,5 @@ from sybil.parsers.markdown import PythonCodeBlockParser
 from sybil.parsers.rest import DocTestParser
 
 readme = Sybil(parsers=[PythonCodeBlockParser()], patterns=["README.md"])
-docstrings = Sybil(parsers=[DocTestParser(NUMBER)], patterns=["src/**/*.py"])
+docstrings = Sybil(parsers=[DocTestParser(NUMBER)], path="src", patterns=["*.py"])
 pytest_collect_file = (readme + docstrings).pytest()

@@ -50,6 +50,16 @@ def test_takes_lists_of_vectors_objects_with_a_table_and_several_layers():
     assert out["familiarity_one"].tolist() == out["familiarity_two"].tolist()
 
 
+@pytest.mark.parametrize("library", ["pandas", "polars"])
+def test_takes_data_frames(library):
+    frames = pytest.importorskip(library)
+    pytest.importorskip("narwhals")
+    rows = table()["emb"].tolist()
+    out = analyze(frames.DataFrame({"emb": rows, "n": range(120)}), embedding="emb").to_table()
+    assert out["n"].tolist() == list(range(120))
+    assert out["familiarity_emb"] == pytest.approx(familiarity(table()["emb"]).score)
+
+
 def test_says_which_column_is_no_embedding():
     with pytest.raises(ColumnError, match=r"'id' must hold vectors of one length, got \(\)"):
         analyze(table(), embedding="id")

@@ -81,6 +81,14 @@ def test_on_a_clear_jump_it_is_the_place_where_the_walk_stops():
     assert slope_threshold(d) == walked(d) == pytest.approx(0.2)
 
 
+def test_a_jump_to_hardly_larger_distances_is_none():
+    """In many dimensions all neighbours are about as far: the closest pair stands apart by luck."""
+    d = np.concatenate([np.full(10, 1.0), np.linspace(1.2, 1.25, 990)])
+    assert walked(d) == 1.0
+    assert slope_threshold(d) is None
+    assert slope_threshold(np.where(d > 1, d + 0.1, d)) == 1.0
+
+
 @given(st.lists(st.floats(1e-6, 1e6), max_size=60))
 def test_any_distances_give_one_of_them_or_none(values):
     d = np.sort(np.array(values))
@@ -93,6 +101,12 @@ def test_the_percentile_is_the_references(values, q):
     d = np.sort(np.array(values))
     taken = int(q / 100 * len(d))
     assert percentile_threshold(d, q) == (d[len(d) - taken] if taken else d[-1])
+
+
+def test_a_percentile_may_reach_beyond_the_right_angle():
+    found = duplicates([[1.0, 0.0], [-1.0, 0.01]], threshold=("percentile", 50))
+    assert found.threshold < -0.99
+    assert found.pairs.tolist() == [[0, 1]]
 
 
 def test_a_percentile_takes_its_share_of_the_neighbours():

@@ -81,6 +81,14 @@ def test_planted_outliers_are_the_least_familiar(outliers, distance):
     assert set(familiarity(X).least(outliers).tolist()) == set(rows.tolist())
 
 
+def test_outliers_do_not_use_up_the_components():
+    X, _ = blobs(7, rows=500)
+    far = np.concatenate([X, 1e4 * np.eye(6)[:4]])
+    found = familiarity(far)
+    assert len(found.model.weights) == 5
+    assert abs((found.score[:500] - familiarity(X).score).mean()) < 0.1
+
+
 def test_wide_data_is_reduced_first_and_new_rows_take_the_same_way():
     X, _ = blobs(3, rows=200, dim=60)
     found = familiarity(X, reduce=10)

@@ -4,7 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from symphony_ui.analysis import _pairs
 from symphony_ui.analysis._groups import components
-from symphony_ui.analysis._pairs import distances, factors, nearest, principal_axes
+from symphony_ui.analysis._pairs import distances, factors, nearest, pairs_within, principal_axes
+from symphony_ui.errors import SizeError
 
 SEEDS = st.integers(0, 2**31)
 
@@ -82,3 +83,20 @@ def test_long_chains_and_stars_are_joined():
     assert set(components(10000, np.random.default_rng(0).permutation(chain))) == {0}
     star = np.stack([np.full(9999, 9999), np.arange(9999)], axis=1)
     assert set(components(10000, star)) == {0}
+
+
+def test_no_pair_beyond_the_radius_is_given():
+    X = np.array([[0.0], [0.5], [0.500000001], [1.0]])
+    pairs, apart = pairs_within(X, 0.5, most=10)
+    assert pairs.tolist() == [[0, 1], [1, 2], [1, 3], [2, 3]]
+    assert (apart <= 0.5).all()
+
+
+def test_pairs_are_counted_within_a_tile_and_over_all_tiles(monkeypatch):
+    with pytest.raises(SizeError):
+        _pairs._Search(np.ones((30, 2)), 0.0, most=400).tile(0)
+    monkeypatch.setattr(_pairs, "BLOCK", 10)
+    X = np.repeat(np.arange(3.0), 10)[:, None]  # 45 pairs in each of three tiles
+    assert len(pairs_within(X, 0.1, most=135)[0]) == 135
+    with pytest.raises(SizeError, match="more than 134 pairs"):
+        pairs_within(X, 0.1, most=134)

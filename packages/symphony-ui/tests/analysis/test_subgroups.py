@@ -112,6 +112,12 @@ def test_the_bootstrap_covers_what_it_promises():
     assert hits[0.5] < 250
 
 
+def test_a_class_that_a_sample_misses_does_not_count_as_wrong():
+    y = [0] * 30 + [1]
+    found = subgroups({"g": [0] * 31, "y": y, "yhat": y}, "g", "y", "yhat", metrics="macro_f1")
+    assert (found.cells[0].lo, found.cells[0].value, found.cells[0].hi) == (1.0, 1.0, 1.0)
+
+
 def test_small_groups_are_flagged_and_still_there():
     rows = [("x", 0, 1, 1)] * 40 + [("x", 0, 0, 0)] * 40 + [("y", 0, 1, 0)] * 3
     found = subgroups(table_of(rows), "a", "y", "yhat", metrics=["accuracy", "recall"], n_min=41)
@@ -122,6 +128,8 @@ def test_small_groups_are_flagged_and_still_there():
         ("y", "accuracy"): True,
         ("y", "recall"): True,
     }
+    just = subgroups(table_of(rows), "a", "y", "yhat", metrics="recall", n_min=40)
+    assert [cell.small for cell in just.cells] == [False, True]
     gap = found.gaps["accuracy"]
     assert (gap.value, gap.lowest, gap.highest, gap.without_small) == (1.0, ("y",), ("x",), 0.0)
     assert math.isnan(found.gaps["recall"].without_small)

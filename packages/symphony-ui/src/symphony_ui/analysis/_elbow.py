@@ -1,6 +1,7 @@
 """Thresholds that are read off the distances between neighbours."""
 
 import numpy as np
+
 from symphony_ui.analysis._pairs import Floats
 from symphony_ui.errors import SymphonyError
 

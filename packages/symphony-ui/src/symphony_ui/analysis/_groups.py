@@ -2,6 +2,7 @@
 
 import numpy as np
 from numpy.typing import NDArray
+
 from symphony_ui.analysis._pairs import Floats, Ints, distances
 
 

@@ -6,10 +6,13 @@ leading coordinates together with the norms of the rest. They are never above th
 so that what they reject is rejected rightly; what passes is measured in float64.
 """
 
+import threading
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
 from symphony_ui.analysis._progress import spread
 from symphony_ui.errors import SizeError
 
@@ -43,13 +46,16 @@ def distances(points: Floats, pairs: Ints) -> Floats:
     return out
 
 
-def pairs_within(points: Floats, radius: float, *, most: int) -> tuple[Ints, Floats]:
+def pairs_within(
+    points: Floats, radius: float, *, most: int, threads: int = 1
+) -> tuple[Ints, Floats]:
     """All pairs of rows at most ``radius`` apart, ``(M, 2)`` with i < j, and their distances.
 
     Args:
-        points: rows ``(N, D)``, finite, float64.
+        points: rows ``(N, D)``, float64, of magnitude 1 or less.
         radius: the largest distance that counts, not negative.
         most: more pairs than this are refused.
+        threads: how many to work on.
 
     Returns:
         The pairs, sorted, and their distances ``(M,)``. Memory beyond the points and the pairs
@@ -64,7 +70,8 @@ def pairs_within(points: Floats, radius: float, *, most: int) -> tuple[Ints, Flo
     found: list[Ints] = []
     far: list[Floats] = []
     total = 0
-    for pairs, apart in spread(search.tile, range(0, len(points), BLOCK), "near duplicates"):
+    tiles = range(0, len(points), BLOCK)
+    for pairs, apart in spread(search.tile, tiles, "near duplicates", threads=threads):
         total += len(pairs)
         if total > most:
             raise _too_many(most)
@@ -80,37 +87,36 @@ class _Search:
 
     def __init__(self, points: Floats, radius: float, most: int) -> None:
         self.points, self.radius, self.most = points, radius, most
-        scale = float(np.abs(points).max()) or 1.0
-        centred = points / scale
-        centred -= centred.mean(axis=0)
-        self.reach = radius / scale
         # a product >= limit is a pair that may be close; the small term is float32's underflow
-        self.limit = np.float32(-(self.reach**2) / 2 * (1 + 1e-6) - 1e-30)
-        axes = principal_axes(centred)
-        width = leading(centred[:: -(-len(centred) // SAMPLE)] @ axes, self.limit)
-        turned = centred @ axes[:, : max(width, 1)]
+        self.limit = np.float32(-(radius**2) / 2 * (1 + 1e-6) - 1e-30)
+        self.centred = points - points.mean(axis=0)
+        axes = principal_axes(self.centred)
+        sample = self.centred[:: -(-len(points) // SAMPLE)]
+        width = leading(sample @ axes, self.limit)
+        turned = self.centred @ axes[:, : max(width, 1)]
         self.order = np.argsort(turned[:, 0], kind="stable")
-        self.centred = centred[self.order]
-        self.first = np.ascontiguousarray(turned[self.order, 0])  # (N,), rising
-        self.head = None
+        turned = turned[self.order]
+        self.first = np.ascontiguousarray(turned[:, 0])  # (N,), rising
+        self.head: tuple[Singles, Singles] | None = None
         if width < points.shape[1]:
-            self.head = factors(turned[self.order], rest=(self.centred**2).sum(axis=1))
+            square = np.einsum("ij,ij->i", self.centred, self.centred)
+            self.head = factors(turned, rest=square[self.order])
+        self.own = threading.local()  # each thread's buffers: fresh memory is slow to come by
 
     @cached_property
     def full(self) -> tuple[Singles, Singles]:
         """The factors of all coordinates, for blocks in which the leading ones tell too little."""
-        return factors(self.centred)
+        return factors(self.centred[self.order])
 
     def tile(self, start: int) -> tuple[Ints, Floats]:
         """The pairs i < j within the radius whose first row in the order is in the tile."""
         rows = slice(start, min(start + BLOCK, len(self.first)))
-        reach = self.first[rows.stop - 1] + self.reach
+        reach = self.first[rows.stop - 1] + self.radius
         end = int(np.searchsorted(self.first, reach + 1e-9 * (1 + abs(reach)), side="right"))
-        buffer = np.empty((BLOCK, BLOCK), dtype=np.float32)
         found, far, total = [np.empty((0, 2), dtype=np.int64)], [np.empty(0)], 0
         for left in range(start, end, BLOCK):
             columns = slice(left, min(left + BLOCK, end))
-            close = self.candidates(rows, columns, buffer)
+            close = self.candidates(rows, columns)
             pairs = np.sort(self.order[close], axis=1)
             apart = distances(self.points, pairs)
             keep = apart <= self.radius
@@ -121,26 +127,29 @@ class _Search:
                 raise _too_many(self.most)
         return np.concatenate(found), np.concatenate(far)
 
-    def candidates(self, rows: slice, columns: slice, buffer: Singles) -> Ints:
+    def candidates(self, rows: slice, columns: slice) -> Ints:
         """The positions ``(m, 2)`` in a block, above the diagonal, that may be close."""
         size = (rows.stop - rows.start) * (columns.stop - columns.start)
         if self.head is not None:
-            close = self.passing(self.head, rows, columns, buffer)
+            close = self.passing(self.head, rows, columns)
             if len(close) * GATHER <= size:
                 return close
-        return self.passing(self.full, rows, columns, buffer)
+        return self.passing(self.full, rows, columns)
 
-    def passing(
-        self, pair: tuple[Singles, Singles], rows: slice, columns: slice, buffer: Singles
-    ) -> Ints:
+    def passing(self, pair: tuple[Singles, Singles], rows: slice, columns: slice) -> Ints:
         """The positions in a block whose product reaches the limit."""
         a, b = pair[0][rows], pair[1][columns]
-        products = np.matmul(a, b.T, out=buffer[: len(a), : len(b)])
+        if not hasattr(self.own, "products"):
+            self.own.products = np.empty(BLOCK * BLOCK, dtype=np.float32)
+            self.own.mask = np.empty(BLOCK * BLOCK, dtype=bool)
+        shape, size = (len(a), len(b)), len(a) * len(b)
+        products = np.matmul(a, b.T, out=self.own.products[:size].reshape(shape))
         if rows.start == columns.start:
             np.fill_diagonal(products, -np.inf)
         if products.max() < self.limit:
             return np.empty((0, 2), dtype=np.int64)
-        i, j = positions(products >= self.limit)
+        mask = np.greater_equal(products, self.limit, out=self.own.mask[:size].reshape(shape))
+        i, j = positions(mask)
         i, j = i + rows.start, j + columns.start
         above = i < j
         return np.stack([i[above], j[above]], axis=1)
@@ -196,18 +205,17 @@ def leading(turned: Floats, limit: np.float32) -> int:
     return best
 
 
-def nearest(points: Floats, count: int) -> Floats:
+def nearest(points: Floats, count: int, *, threads: int = 1) -> Floats:
     """The distances ``(N, count)`` from each row to its nearest other rows, rising.
 
-    Neighbours are chosen by float32 products of the centred points and measured in float64.
+    Neighbours are chosen by float32 products of the centred points, which are of magnitude 1 or
+    less, and measured in float64.
     """
     total = len(points)
     count = max(0, min(count, total - 1))
     if not count:
         return np.empty((total, 0))
-    scale = float(np.abs(points).max()) or 1.0
-    centred = points / scale
-    centred -= centred.mean(axis=0)
+    centred = points - points.mean(axis=0)
     left, right = factors(centred, safe=False)
     steps = -(-total // BLOCK)
     order = np.concatenate([np.arange(start, total, steps) for start in range(steps)])
@@ -222,14 +230,17 @@ def nearest(points: Floats, count: int) -> Floats:
         apart = distances(points, flat).reshape(len(rows), spare)
         return np.sort(apart, axis=1)[:, :count]
 
-    return np.concatenate(list(spread(tile, range(0, total, BLOCK), "neighbours")))
+    tiles = range(0, total, BLOCK)
+    return np.concatenate(list(spread(tile, tiles, "neighbours", threads=threads)))
 
 
 def _nearest_of(left: Singles, right: Singles, own: Ints, count: int) -> Ints:
     """The columns ``(rows, count)`` of the largest products of each row, but its ``own``."""
     rows = len(left)
     worst = np.full(rows, -np.inf, dtype=np.float32)  # no column below it can be among the best
-    kept = np.empty(0, dtype=np.float32), np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64)
+    kept = _Entries(
+        np.empty(0, np.float32), np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64)
+    )
     for start in range(0, len(right), BLOCK):
         products = left @ right[start : start + BLOCK].T
         here = np.flatnonzero((own >= start) & (own < start + products.shape[1]))
@@ -237,19 +248,34 @@ def _nearest_of(left: Singles, right: Singles, own: Ints, count: int) -> Ints:
         if start == 0:
             worst = np.partition(products, -count, axis=1)[:, -count]
         i, j = positions(products >= worst[:, None])
-        kept = tuple(map(np.concatenate, zip(kept, (products[i, j], i, j + start), strict=True)))
-        if len(kept[0]) > 64 * count * rows:
-            kept = _best(*kept, count)
-            worst = kept[0].reshape(rows, count)[:, -1]
-    return _best(*kept, count)[2].reshape(rows, count)
+        kept = kept.and_these(products[i, j], i, j + start)
+        if len(kept.value) > 64 * count * rows:
+            kept = kept.best(count)
+            worst = kept.value.reshape(rows, count)[:, -1]
+    return kept.best(count).column.reshape(rows, count)
 
 
-def _best(value: Singles, row: Ints, column: Ints, count: int) -> tuple[Singles, Ints, Ints]:
-    """The ``count`` largest entries of each row, row by row, falling; each row has as many."""
-    ranked = np.lexsort((-value, row))
-    first = np.flatnonzero(np.diff(row[ranked], prepend=-1))
-    ranked = ranked[(first[:, None] + np.arange(count)).ravel()]
-    return value[ranked], row[ranked], column[ranked]
+class _Entries(NamedTuple):
+    """Some entries of a matrix."""
+
+    value: Singles
+    row: Ints
+    column: Ints
+
+    def and_these(self, value: Singles, row: Ints, column: Ints) -> "_Entries":
+        """These entries and more."""
+        return _Entries(
+            np.concatenate([self.value, value]),
+            np.concatenate([self.row, row]),
+            np.concatenate([self.column, column]),
+        )
+
+    def best(self, count: int) -> "_Entries":
+        """The ``count`` largest of each row, row by row, falling; each row has as many."""
+        ranked = np.lexsort((-self.value, self.row))
+        first = np.flatnonzero(np.diff(self.row[ranked], prepend=-1))
+        ranked = ranked[(first[:, None] + np.arange(count)).ravel()]
+        return _Entries(self.value[ranked], self.row[ranked], self.column[ranked])
 
 
 def positions(mask: NDArray[np.bool_]) -> tuple[Ints, Ints]:

@@ -1,9 +1,10 @@
 """Long work: spread over threads, with a progress bar on a terminal."""
 
 import os
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from itertools import chain
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import TypeVar
 
 S = TypeVar("S")
@@ -22,24 +23,43 @@ def progress(items: Iterator[T], total: int, what: str) -> Iterator[T]:
     return iter(tqdm(items, total=total, desc=what, disable=None, delay=1.0, leave=False))
 
 
-def spread(work: Callable[[S], T], items: Sequence[S], what: str) -> Iterator[T]:
-    """``work`` of each item, in order; items at once on as many threads as BLAS would take.
+@contextmanager
+def own_threads() -> Iterator[int]:
+    """Holds BLAS to one thread, and gives how many threads ``spread`` may take instead.
 
     A block's product is too small to be worth several threads, and the passes over it have one
-    only. So each thread takes blocks of its own while BLAS is held to one thread, where
-    threadpoolctl (it comes with scikit-learn) can do that; else BLAS does as it likes.
+    only. So each thread takes blocks of its own, as many threads as BLAS would have taken, where
+    threadpoolctl (it comes with the extra [analysis]) can hold BLAS; else BLAS does as it likes.
     """
     try:
         from threadpoolctl import threadpool_info, threadpool_limits
     except ModuleNotFoundError:
-        yield from progress(map(work, items), len(items), what)
+        yield 1
         return
     blas = [pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"]
-    threads = min(max(blas, default=1), os.cpu_count() or 1)
+    with threadpool_limits(1, "blas"):
+        yield min(max(blas, default=1), os.cpu_count() or 1)
+
+
+def spread(
+    work: Callable[[S], T], items: Sequence[S], what: str, *, threads: int = 1
+) -> Iterator[T]:
+    """``work`` of each item, in order, several at once on ``threads`` threads."""
     if threads < 2 or len(items) < 2:
         yield from progress(map(work, items), len(items), what)
         return
-    with threadpool_limits(1, "blas"), ThreadPoolExecutor(threads) as pool:
-        batches = (items[at : at + 4 * threads] for at in range(0, len(items), 4 * threads))
-        done = chain.from_iterable(pool.map(work, batch) for batch in batches)
-        yield from progress(done, len(items), what)
+    with ThreadPoolExecutor(threads) as pool:
+        yield from progress(_ahead(pool, work, items, 4 * threads), len(items), what)
+
+
+def _ahead(
+    pool: ThreadPoolExecutor, work: Callable[[S], T], items: Sequence[S], most: int
+) -> Iterator[T]:
+    """The results in order, with no more than ``most`` items under way."""
+    waiting: deque[Future[T]] = deque()
+    for item in items:
+        waiting.append(pool.submit(work, item))
+        if len(waiting) == most:
+            yield waiting.popleft().result()
+    while waiting:
+        yield waiting.popleft().result()

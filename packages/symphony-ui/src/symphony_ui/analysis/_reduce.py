@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
+
 from symphony_ui.analysis._checks import extra
 from symphony_ui.analysis._pairs import Floats
 

@@ -22,7 +22,7 @@ class Analysis:
     confusion: Confusion | None
 
     def __str__(self) -> str:
-        lines = []
+        lines: list[str] = []
         for layer, found in self.duplicates.items():
             lines += [f"{layer}: {found}", f"{layer}: {self.familiarity[layer]}"]
         if self.confusion is not None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
 from symphony_ui.analysis._checks import column
 from symphony_ui.analysis._labels import encode, in_order
 from symphony_ui.errors import SymphonyError
@@ -51,7 +52,7 @@ class Metrics:
                 lines.append(f"  {what}: {', '.join(names[:5])}{more}")
         return "\n".join(lines)
 
-    def to_table(self) -> dict[str, Sequence[Any]]:
+    def to_table(self) -> dict[str, Any]:
         """One row a class."""
         return {
             "class": list(self.classes),
@@ -162,7 +163,7 @@ class Confusion:
             weighted_f1=weighted[2],
         )
 
-    def to_table(self) -> dict[str, Sequence[Any]]:
+    def to_table(self) -> dict[str, Any]:
         """One row a cell: label, prediction and count, empty cells included."""
         size = len(self.classes)
         return {

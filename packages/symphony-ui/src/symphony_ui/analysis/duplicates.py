@@ -5,10 +5,12 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
 from symphony_ui.analysis._checks import matrix
 from symphony_ui.analysis._elbow import percentile_threshold, slope_threshold
 from symphony_ui.analysis._groups import components, members, widest
 from symphony_ui.analysis._pairs import Floats, Ints, distances, nearest, pairs_within
+from symphony_ui.analysis._progress import own_threads
 from symphony_ui.errors import SymphonyError
 
 Metric = Literal["cosine", "euclidean", "columns"]
@@ -117,41 +119,52 @@ def duplicates(
     """
     values = matrix(X)
     points, unit, zero = _space(values, metric)
-    rows = np.flatnonzero(~zero)
     given = None if neighbours is None else _given_pairs(neighbours, zero)
     if threshold is None:
         threshold = 0.98 if metric == "cosine" else "slope"
-    elbow = True
-    if isinstance(threshold, (str, tuple)):
-        near = nearest(points[rows], NEIGHBOURS) if given is None else distances(points, given)
-        distance = _read_off(np.sort(near[near > 0]), threshold)
-        elbow, distance = distance is not None, distance or 0.0
-        limit = float(abs(_similarity(np.float64(distance), metric, unit)))
-    else:
-        limit = _checked(threshold, metric)
-    if given is None:
-        pairs, apart = pairs_within(points[rows], _radius(limit, metric, unit), most=max_pairs)
-        pairs = rows[pairs]
-    else:
-        pairs, apart = given, distances(points, given)
-    similarity = _similarity(apart, metric, unit)
-    keep = similarity >= (limit if metric == "cosine" else -limit)
-    pairs, apart, similarity = pairs[keep], apart[keep], similarity[keep]
+    with own_threads() as threads:
+        rows = np.flatnonzero(~zero)
+        distance: float | None = None
+        read_off = isinstance(threshold, (str, tuple))
+        if read_off:
+            if given is None:
+                near = nearest(points[rows], NEIGHBOURS, threads=threads)
+            else:
+                near = distances(points, given)
+            distance = _read_off(np.sort(near[near > 0]), threshold)
+            level = float(_similarity(np.float64(distance or 0.0), metric, unit))
+        else:
+            level = _checked(threshold, metric) * (1 if metric == "cosine" else -1)
+        if given is None:
+            radius = _radius(level, metric, unit)
+            pairs, apart = pairs_within(points[rows], radius, most=max_pairs, threads=threads)
+            pairs = rows[pairs]
+        else:
+            pairs, apart = given, distances(points, given)
+        keep = _similarity(apart, metric, unit) >= level
+        return _described(
+            points, pairs[keep], apart[keep], np.flatnonzero(zero), unit,
+            level=level, metric=metric, elbow=not read_off or distance is not None,
+        )  # fmt: skip
 
-    zeros = np.flatnonzero(zero)
-    links = np.stack([zeros[:-1], zeros[1:]], axis=1)  # a chain joins them
-    group = components(len(points), np.concatenate([pairs, links]))
-    sizes = np.bincount(group[group >= 0])
-    chained = np.concatenate([apart, np.zeros(len(links))])
-    wide = widest(points, group, np.concatenate([pairs, links]), chained)
-    mean, std = _spread(points, group, len(sizes), unit)
+
+def _described(
+    points: Floats, pairs: Ints, apart: Floats, zeros: Ints, unit: float, *,
+    level: float, metric: Metric, elbow: bool,
+) -> Duplicates:  # fmt: skip
+    """The groups that the pairs make, and how tight they are."""
+    chain = np.stack([zeros[:-1], zeros[1:]], axis=1)  # rows of zeros, joined without being pairs
+    links = np.concatenate([pairs, chain])
+    group = components(len(points), links)
+    wide = widest(points, group, links, np.concatenate([apart, np.zeros(len(chain))]))
+    mean, std = _spread(points, group, len(wide), unit)
     return Duplicates(
         group=group,
         pairs=pairs,
-        similarity=similarity,
-        sizes=sizes,
+        similarity=_similarity(apart, metric, unit),
+        sizes=np.bincount(group[group >= 0]),
         min_similarity=_similarity(wide, metric, unit),
-        threshold=limit,
+        threshold=level if metric == "cosine" else abs(level),
         metric=metric,
         members=members(group, _first_axis(points, group)),
         centroid_mean=mean,
@@ -167,17 +180,18 @@ def _space(values: Floats, metric: str) -> tuple[Floats, float, NDArray[np.bool_
     Scales are taken out first, so that neither 1e-200 nor 1e200 is lost when squared.
     """
     none = np.zeros(len(values), dtype=bool)
-    if metric == "euclidean":
-        largest = float(np.abs(values).max(initial=0.0))
-        unit = float(2.0 ** np.clip(np.frexp(largest)[1], -1000, 1000)) if largest else 1.0
-        return values / unit, unit, none
-    if metric not in ("cosine", "columns"):
+    if metric not in ("cosine", "euclidean", "columns"):
         raise SymphonyError(f"metric must be 'cosine', 'euclidean' or 'columns', got {metric!r}")
-    axis = 1 if metric == "cosine" else 0
-    scale = np.abs(values).max(axis=axis, keepdims=True, initial=0.0)
+    none = np.zeros(len(values), dtype=bool)
+    axis = {"cosine": 1, "euclidean": None, "columns": 0}[metric]
+    top, bottom = (reach(axis=axis, initial=0, keepdims=True) for reach in (values.max, values.min))
+    scale = np.maximum(top, -bottom)
+    if metric == "euclidean":
+        unit = float(2.0 ** np.clip(np.frexp(scale.item())[1], -1000, 1000))  # divides exactly
+        return values / unit, unit, none
     points = values / np.where(scale > 0, scale, 1.0)
-    norm = np.linalg.norm(points, axis=axis, keepdims=True)
-    points = points / np.where(norm > 0, norm, 1.0)
+    norm = np.sqrt(np.einsum("ij,ij->i" if axis else "ij,ij->j", points, points))
+    points /= np.expand_dims(np.where(norm > 0, norm, 1.0), axis or 0)
     return points, 1.0, (scale[:, 0] == 0 if metric == "cosine" else none)
 
 
@@ -186,11 +200,11 @@ def _similarity(apart: Any, metric: str, unit: float) -> Any:
     return 1 - apart**2 / 2 if metric == "cosine" else -apart * unit
 
 
-def _radius(limit: float, metric: str, unit: float) -> float:
-    """The distance between points up to which a search has to look."""
+def _radius(level: float, metric: str, unit: float) -> float:
+    """The distance between points up to which a search for that similarity has to look."""
     if metric == "cosine":
-        return float(np.sqrt(max(0.0, 2 - 2 * limit))) * (1 + 1e-9) + 1e-7
-    return limit / unit * (1 + 1e-9)
+        return float(np.sqrt(max(0.0, 2 - 2 * level))) * (1 + 1e-9) + 1e-7
+    return -level / unit * (1 + 1e-9)
 
 
 def _checked(threshold: Any, metric: str) -> float:

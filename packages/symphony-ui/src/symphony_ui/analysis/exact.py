@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+
 from symphony_ui.analysis._groups import components
 from symphony_ui.analysis._progress import progress
 from symphony_ui.errors import MediaError, SymphonyError

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
 from symphony_ui.analysis._checks import column, extra, matrix
 from symphony_ui.analysis._labels import encode
 from symphony_ui.analysis._pairs import Floats

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
+
 from symphony_ui.analysis._checks import extra, matrix
 from symphony_ui.analysis._pairs import Floats
 from symphony_ui.analysis._reduce import principal

@@ -1,12 +1,13 @@
 """Metrics of a model on subgroups of its data, with intervals and gaps."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
 from symphony_ui.analysis._checks import column
 from symphony_ui.analysis._labels import encode
 from symphony_ui.analysis._table import columns, pick
@@ -15,20 +16,10 @@ from symphony_ui.errors import SymphonyError
 
 Floats = NDArray[np.float64]
 
-# numerator and denominator of a proportion, from hits, labels and predictions of the positive
-# class, rows, and correct rows
-PROPORTIONS: dict[str, Callable[..., tuple[float, float]]] = {
-    "accuracy": lambda hit, true, called, rows, correct: (correct, rows),
-    "recall": lambda hit, true, called, rows, correct: (hit, true),
-    "precision": lambda hit, true, called, rows, correct: (hit, called),
-    "specificity": lambda hit, true, called, rows, correct: (
-        rows - true - called + hit,
-        rows - true,
-    ),
-    "false_positive_rate": lambda hit, true, called, rows, correct: (called - hit, rows - true),
-    "false_negative_rate": lambda hit, true, called, rows, correct: (true - hit, true),
-    "positive_rate": lambda hit, true, called, rows, correct: (called, rows),
-}
+PROPORTIONS = (
+    "accuracy", "recall", "precision", "specificity", "false_positive_rate",
+    "false_negative_rate", "positive_rate",
+)  # fmt: skip
 AVERAGES = ("f1", "macro_precision", "macro_recall", "macro_f1")
 NAMES = (*PROPORTIONS, *AVERAGES)
 BINARY = {*PROPORTIONS, "f1"} - {"accuracy"}  # these ask which class is positive
@@ -241,11 +232,19 @@ def _proportion(
 ) -> tuple[float, float, float, int]:
     """A proportion, its Wilson interval and its denominator."""
     true, called = kinds[:, 0] == place, kinds[:, 1] == place
-    hits, wanted, found = counts[true & called].sum(), counts[true].sum(), counts[called].sum()
-    correct = counts[kinds[:, 0] == kinds[:, 1]].sum()
-    above, below = PROPORTIONS[name](hits, wanted, found, counts.sum(), correct)
-    lo, hi = wilson(float(above), float(below), confidence)
-    return float(above / below) if below else float("nan"), lo, hi, int(below)
+    every = np.ones(len(kinds), dtype=bool)
+    hits, among = {
+        "accuracy": (kinds[:, 0] == kinds[:, 1], every),
+        "recall": (called, true),
+        "precision": (true, called),
+        "specificity": (~called, ~true),
+        "false_positive_rate": (called, ~true),
+        "false_negative_rate": (~called, true),
+        "positive_rate": (called, every),
+    }[name]
+    above, below = int(counts[hits & among].sum()), int(counts[among].sum())
+    lo, hi = wilson(above, below, confidence)
+    return above / below if below else float("nan"), lo, hi, below
 
 
 def wilson(successes: float, trials: float, confidence: float = 0.95) -> tuple[float, float]:

@@ -8,12 +8,16 @@ import io
 import json
 import os
 import re
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from symphony_ui import arrow
+from symphony_ui.book import VERSION as BOOK_VERSION
+from symphony_ui.book import Book
 from symphony_ui.columns import Column
 from symphony_ui.convert import Nested, convert
 from symphony_ui.data import Source, read
@@ -50,21 +54,84 @@ def load(path: str | os.PathLike[str]) -> Page:
         ...     print(load(file))
         Page('Two': 2 rows, 1 columns: x)
     """
-    spec, blocks, modules = read_file(path)
+    file = read_file(path)
+    if file.book is not None:
+        raise FormatError(f"{path} holds a book of pages: read it with load_book")
+    return _checked(path, lambda: _page(*file.page("")))
+
+
+def load_book(path: str | os.PathLike[str]) -> Book:
+    """The book of a file that ``Book.save`` wrote, as `load` reads a page.
+
+    Raises:
+        FormatError: if it is no such file, or is broken.
+    """
+    file = read_file(path)
+    if file.book is None:
+        raise FormatError(f"{path} holds no book of pages; a single page is read with load")
+    book = file.book
+
+    def make() -> Book:
+        if book["v"] != BOOK_VERSION:
+            raise FormatError(f"this reads version {BOOK_VERSION} of a book, not {book['v']!r}")
+        pages = {
+            str(tab["tab"]): [_page(*file.page(f"{int(number)}:")) for number in tab["pages"]]
+            for tab in book["tabs"]
+        }
+        return Book(pages, title=str(book["title"]))
+
+    return _checked(path, make)
+
+
+Made = TypeVar("Made", Page, Book)
+
+
+def _checked(path: Any, make: Callable[[], Made]) -> Made:
+    """What ``make`` makes of a file; whatever does not fit is a FormatError."""
     try:
-        return _page(spec, blocks, modules)
+        return make()
+    except FormatError:
+        raise
     except SymphonyError as error:
-        if isinstance(error, FormatError):
-            raise
         raise FormatError(f"{path} does not fit together: {error}") from error
     except (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError) as error:
         raise FormatError(f"{path} cannot be read: {error!r}"[:300]) from error
 
 
-def read_file(
-    path: str | os.PathLike[str],
-) -> tuple[dict[str, Any], dict[str, bytes], dict[str, str]]:
-    """The spec, the blocks and the users' modules of a saved page.
+@dataclass(frozen=True)
+class SavedFile:
+    """What a saved file holds, by the ids of its elements.
+
+    Attributes:
+        specs: of the pages, by their keys; that of a lone page is empty.
+        blocks: bytes by key and name.
+        modules: the users' modules by name.
+        book: the tabs, if it is a book.
+    """
+
+    specs: dict[str, Any]
+    blocks: dict[str, bytes]
+    modules: dict[str, str]
+    book: dict[str, Any] | None
+
+    def page(self, key: str) -> tuple[dict[str, Any], dict[str, bytes], dict[str, str]]:
+        """Spec, blocks and modules of one page.
+
+        Raises:
+            FormatError: if there is no such page, or it is of another version.
+        """
+        spec = self.specs.get(key)
+        if not isinstance(spec, dict):
+            raise FormatError("this is no saved page: it has no spec")
+        if spec.get("v") != 1:
+            raise FormatError(f"this reads version 1 of a page, not {spec.get('v')!r}")
+        own = {name[len(key) :]: b for name, b in self.blocks.items() if name.startswith(key)}
+        custom = spec.get("custom") or {}
+        return spec, own, {name: text for name, text in self.modules.items() if name in custom}
+
+
+def read_file(path: str | os.PathLike[str]) -> SavedFile:
+    """The specs, the blocks and the users' modules of a saved file.
 
     Raises:
         FormatError: if it is none.
@@ -73,25 +140,25 @@ def read_file(
         text = Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise FormatError(f"{path} cannot be read: {error}") from error
-    spec: Any = None
-    blocks: dict[str, bytes] = {}
-    modules: dict[str, str] = {}
+    file = SavedFile({}, {}, {}, None)
     for head, body in _ELEMENT.findall(text):
         attributes = dict(_ATTRIBUTE.findall(head))
         id = html.unescape(attributes.get("id", ""))
-        if id == "symphony-spec":
-            spec = _json(body, path)
+        if id == "symphony-spec" or id.startswith("symphony-spec:"):
+            key = id.removeprefix("symphony-spec").removeprefix(":")
+            file.specs[key and f"{key}:"] = _json(body, path)
+        elif id == "symphony-book":
+            book = _json(body, path)
+            file = replace(file, book=book if isinstance(book, dict) else {})
         elif id.startswith("block:"):
-            blocks[id[6:]] = _bytes(body, attributes.get("data-encoding", "base64"), id)
+            file.blocks[id[6:]] = _bytes(body, attributes.get("data-encoding", "base64"), id)
         elif found := _REGISTRATION.search(body[:MODULE_HEAD]):
-            modules[json.loads(found[2])] = (
+            file.modules[json.loads(found[2])] = (
                 body[: found.start()] + found[1] + "export default" + body[found.end() :]
             )
-    if not isinstance(spec, dict):
+    if not file.specs:
         raise FormatError(f"{path} is no saved page: it has no spec")
-    if spec.get("v") != 1:
-        raise FormatError(f"this reads version 1 of a page, and {path} has {spec.get('v')!r}")
-    return spec, blocks, modules
+    return file
 
 
 def _json(body: str, path: Any) -> Any:
@@ -167,8 +234,6 @@ def _table(specs: Any, blocks: dict[str, bytes], rows: int, notes: list[str]) ->
 
 def _column(spec: dict[str, Any], array: Any) -> Column:
     """A column as it was, told by its spec where the values alone would not."""
-    from dataclasses import replace
-
     name, kind = str(spec["name"]), spec["kind"]
     if kind == "text" and spec["dtype"] in ("int64", "uint64"):
         array = [None if v is None else int(v) for v in array.to_pylist()]

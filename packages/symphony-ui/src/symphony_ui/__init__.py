@@ -1,0 +1,1 @@
+"""Interactive pages composed from tables."""

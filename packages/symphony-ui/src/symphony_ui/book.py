@@ -88,7 +88,9 @@ class Book:
             weights[name] = sum(len(part.encode()) for part in held)
             parts += held
             number += len(pages)
-        parts.insert(0, json_element("symphony-book", {"v": VERSION, "title": self.title, "tabs": tabs}))
+        parts.insert(
+            0, json_element("symphony-book", {"v": VERSION, "title": self.title, "tabs": tabs})
+        )
         text = document(self.title, parts, self._modules())
         if (size := len(text.encode())) > max_bytes:
             heaviest = sorted(weights, key=lambda name: -weights[name])[:3]

@@ -221,7 +221,10 @@ def _table(specs: Any, blocks: dict[str, bytes], rows: int, notes: list[str]) ->
             columns.append(media[name].column())
         else:
             columns.append(_column(spec, found[name]))
-    raw = {spec["name"]: media[spec["name"]] if spec["name"] in media else found[spec["name"]] for spec in specs}
+    raw = {
+        spec["name"]: media[spec["name"]] if spec["name"] in media else found[spec["name"]]
+        for spec in specs
+    }
 
     def take(at: np.ndarray[Any, Any]) -> dict[str, list[Any]]:
         return {
@@ -267,5 +270,7 @@ def _media(spec: dict[str, Any], blocks: dict[str, bytes], rows: int) -> MediaCo
         raise FormatError(f"the block of {name!r} does not hold mime and bytes of {rows} rows")
     mimes, raw = parts["mime"].to_pylist(), parts["bytes"].to_pylist()
     pairs = [None if m is None or b is None else (m, b) for m, b in zip(mimes, raw, strict=True)]
-    kind = type(told["type"].capitalize(), (_Held,), {"type": told["type"], "size": told.get("size")})
+    kind = type(
+        told["type"].capitalize(), (_Held,), {"type": told["type"], "size": told.get("size")}
+    )
     return MediaColumn(name, kind(), pairs)

@@ -27,7 +27,8 @@ class Book:
         SymphonyError: if there is no tab, or something in one is no page.
 
     Example:
-        >>> book = Book({"Scores": Page({"score": [0.1, 0.9]}), "Names": Page({"name": ["a", "b"]})})
+        >>> scores, names = Page({"score": [0.1, 0.9]}), Page({"name": ["a", "b"]})
+        >>> book = Book({"Scores": scores, "Names": names})
         >>> print(book)
         Book('Book': Scores, Names)
     """

@@ -135,7 +135,7 @@ def _figure(figure: Lines | Images | Explorer) -> "Page":
     if isinstance(figure, Lines):
         return _lines(figure)
     if isinstance(figure, Explorer):
-        return _explorer(figure)
+        return explorer_page(figure)
     from symphony_ui import Image, Instances, Page
 
     side = max(64, *figure.images.shape[1:3])
@@ -184,7 +184,8 @@ def _different(x: str, y: str) -> tuple[str, str]:
     return names[0], names[1]
 
 
-def _explorer(figure: Explorer) -> "Page":
+def explorer_page(figure: Explorer) -> "Page":
+    """Return the page of a table to explore."""
     import symphony_ui
     from symphony_ui import Image, Page
 

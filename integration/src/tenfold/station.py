@@ -137,6 +137,7 @@ class StationResult:
         tables: name -> columns of equal length, as every package's ``to_table()``.
         figures: in reading order.
         notes: sentences: the rule of the verdict, the seeds, what was lost.
+        arrays: for the stations that build on this one; not drawn.
 
     Raises:
         ValueError: if the verdict is none of the three, the headline is empty, or a table's
@@ -148,6 +149,7 @@ class StationResult:
     tables: Mapping[str, Mapping[str, Sequence[Any]]] = field(default_factory=dict)
     figures: Sequence[Lines | Images | Explorer] = ()
     notes: Sequence[str] = ()
+    arrays: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.verdict not in get_args(Verdict):

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 Table = Mapping[str, Sequence[Any]]
 TITLE = "Tenfold: the tour"
+WIDE = 14  # characters; longer texts get three times the room of a number
 INTRODUCTION = (
     "Each package does its headline job on real data. Beside each paper's claim stands what this "
     "run found, and a verdict by a rule that the station states. Every table and chart can be "
@@ -205,7 +206,15 @@ def _table(name: str, table: Table) -> "Page":
 
     images = {column: Image(size=None) for column, values in table.items() if _pictures(values)}
     columns = {column: _column(values) for column, values in table.items()}
-    return Page(columns, [Rows(title=name)], title=name, media=images)
+    wide = [name for name, values in columns.items() if _long(values)]
+    return Page(
+        columns, [Rows(title=name)], title=name, media=images, kinds=dict.fromkeys(wide, "text")
+    )
+
+
+def _long(column: Sequence[Any]) -> bool:
+    """Whether a column holds texts that need room."""
+    return any(isinstance(value, str) and len(value) > WIDE for value in column)
 
 
 def _pictures(column: Sequence[Any]) -> bool:

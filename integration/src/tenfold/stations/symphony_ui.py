@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from symphony_ui import Page
     from symphony_ui.analysis import Duplicates, Familiarity
 
-THRESHOLD = 0.998  # cosine of near duplicates, in the encoder's centred features
+THRESHOLD = 0.98  # cosine of near duplicates, in the encoder's centred features
 MOST = 2000  # test images on the page
 RULE = (
     "Reproduced means all of: the notebook, the live page and the saved file are sent the same "

@@ -21,7 +21,9 @@ import numpy as np
 from tenfold.station import PACKAGES, Explorer, Images, Lines, Series, StationResult
 
 FORMAT, VERSION = "tenfold station", 1
-_KINDS: dict[str, Any] = {kind.__name__: kind for kind in (Series, Lines, Images, Explorer, StationResult)}
+_KINDS: dict[str, Any] = {
+    kind.__name__: kind for kind in (Series, Lines, Images, Explorer, StationResult)
+}
 
 
 SHARED = Path(__file__).parent

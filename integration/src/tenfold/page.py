@@ -193,9 +193,7 @@ def explorer_page(figure: Explorer) -> "Page":
     rows = [
         [getattr(symphony_ui, kind)(**options) for kind, options in row] for row in figure.layout
     ]
-    images = {
-        name: Image(size=None) for name, column in figure.table.items() if _pictures(column)
-    }
+    images = {name: Image(size=None) for name, column in figure.table.items() if _pictures(column)}
     table = {name: _column(column) for name, column in figure.table.items()}
     return Page(table, rows, title=figure.title, media=images)
 

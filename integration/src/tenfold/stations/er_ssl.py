@@ -129,9 +129,7 @@ def _trained(
         method = _method(arm, drawn, features)
     for module in method.modules:
         module.to(context.device)
-    run = fit(
-        method, split, schedule=schedule, seed=seed, device=context.device, progress=progress
-    )
+    run = fit(method, split, schedule=schedule, seed=seed, device=context.device, progress=progress)
     return run, method.encoder
 
 

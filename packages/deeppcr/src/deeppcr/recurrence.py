@@ -1,0 +1,295 @@
+"""``parallel_forward``: the states of any recurrence, by Newton or by the loop."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils import _pytree as pytree
+
+from deeppcr.adjoint import attach
+from deeppcr.chain import Chain, Step, StepError, make_chain
+from deeppcr.choice import Choice, choose
+from deeppcr.jacobian import STRUCTURES, Blocks
+from deeppcr.newton import Newton, Solution, newton
+from deeppcr.report import ConvergenceError, ConvergenceWarning, Report
+
+METHODS = ("auto", "newton", "sequential")
+FAILURES = ("sequential", "raise", "warn")
+BACKWARDS = ("implicit", "autograd")
+
+
+@dataclass(frozen=True)
+class Trajectory:
+    """States of a recurrence and how they came about.
+
+    Attributes:
+        states: z_1 to z_L, ``(L, *B, d)``, or a tree of such like z0.
+        final: the last state, ``(*B, d)``; of each sample's own length where lengths were given.
+        report: method, reason, iterations, residuals.
+    """
+
+    states: Any
+    final: Any
+    report: Report
+
+    def __str__(self) -> str:
+        """The report's line."""
+        return str(self.report)
+
+
+def parallel_forward(
+    step: Step,
+    z0: Any,
+    xs: Any = None,
+    params: Any = None,
+    *,
+    length: int | None = None,
+    lengths: Tensor | None = None,
+    jacobian: str | Blocks = "auto",
+    guess: Any = "step0",
+    solver: Newton | None = None,
+    method: str = "auto",
+    on_failure: str = "sequential",
+    backward: str = "implicit",
+    per_layer_params: bool = False,
+    vectorized: bool = False,
+    check: bool = False,
+) -> Trajectory:
+    """The states ``z_l = step(z_{l-1}, x_l, params)`` of all steps, solved together.
+
+    Args:
+        step: pure function ``(z, x, params) -> z``. The last axis of a state is its features, the
+            axes before it a batch whose samples do not depend on one another. A method
+            ``step.jacobian(z_prev, xs, params, z)`` is used where there is one.
+        z0: first state ``(*B, d)``, or a tree of such with the same batch.
+        xs: tree of inputs, every tensor ``(L, ...)``.
+        params: tree of parameters. What requires a gradient must come in here, not by closure.
+        length: L, where neither ``xs`` nor per-layer parameters tell it.
+        lengths: ``(*B)`` integers, each at most L: samples keep their state after their last step.
+        jacobian: ``"auto"`` and ``"dense"`` for exact blocks, ``"diag"`` and ``"scalar"`` for a
+            part of them, ``"identity"`` for Picard's iteration, ``"zero"`` for Jacobi's; or a
+            function ``(z_prev, xs, params, z) -> (L, *B, d, d)`` or ``(L, *B, d)`` that gives the
+            exact blocks of all steps at once, ``z = step(z_prev)`` already computed.
+        guess: first trajectory: ``"step0"`` (each step applied to zeros), ``"zeros"``, ``"hold"``
+            (z0 everywhere), a trajectory like ``states``, or a function ``(z0, xs, params)``.
+        solver: tolerances, damping, windows, Anderson's mixing; None for ``Newton()``.
+        method: ``"newton"``, ``"sequential"`` (the plain loop), or ``"auto"``: the cheaper one by
+            the constants of ``deeppcr.choice``.
+        on_failure: after an iteration that did not converge: ``"sequential"`` runs the plain
+            loop, ``"raise"`` raises, ``"warn"`` returns the last iterate with a warning.
+        backward: ``"implicit"`` solves one linear system for the gradient, exact for these
+            states; ``"autograd"`` always runs the loop, and differentiates through it.
+        per_layer_params: every tensor of ``params`` has a leading axis of length L.
+        vectorized: ``step`` also takes all its arguments with a leading time axis.
+        check: run the step a few times first, to see that it is deterministic, takes all times at
+            once, and does not mix samples.
+
+    Returns:
+        States, final state and report. States from the loop are bitwise those of
+        ``for x in xs: z = step(z, x, params)``, and then ``report.fell_back`` is True.
+
+    Raises:
+        ConvergenceError: no convergence and ``on_failure="raise"``.
+        StepError: the step cannot be run at all times at once, or hides parameters.
+        ValueError: for an unknown option, shapes or lengths that do not fit.
+        TypeError: for states that are no floating-point tensors.
+
+    Source:
+        Danieli et al. 2023 (DeepPCR): Newton's iteration on the residuals of all steps. The
+        choice, the budget and the fall-back to the loop are ours.
+
+    Example:
+        >>> xs = torch.linspace(-1, 1, 500).reshape(500, 1)
+        >>> run = parallel_forward(
+        ...     lambda z, x, w: torch.tanh(z @ w + x), torch.zeros(1), xs, torch.tensor([[0.5]]),
+        ...     method="newton",
+        ... )
+        >>> run.states.shape, run.report.converged
+        (torch.Size([500, 1]), True)
+    """
+    for name, value, allowed in (
+        ("method", method, METHODS),
+        ("on_failure", on_failure, FAILURES),
+        ("backward", backward, BACKWARDS),
+    ):
+        if value not in allowed:
+            raise ValueError(f"{name} must be one of {', '.join(allowed)}, got {value!r}")
+    structure = "auto" if callable(jacobian) else jacobian
+    if structure not in STRUCTURES:
+        raise ValueError(f"jacobian must be callable or one of {STRUCTURES}, got {jacobian!r}")
+    began = time.perf_counter()
+    chain = make_chain(
+        step,
+        z0,
+        xs,
+        params,
+        length=length,
+        per_layer_params=per_layer_params,
+        vectorized=vectorized,
+    )
+    if callable(jacobian):
+        chain = replace(chain, jacobian=jacobian)
+    if lengths is not None:
+        chain = ragged(chain, lengths)
+    if backward == "autograd":
+        if method == "newton":
+            raise ValueError('backward="autograd" runs the loop: use method="auto"')
+        states = chain.run()
+        report = Report(True, "sequential", method="sequential", fell_back=True)
+    else:
+        settings = Newton() if solver is None else solver
+        with torch.no_grad():
+            if check:
+                check_step(chain)
+            states, report = compute(chain, guess, settings, structure, method, on_failure)
+        if torch.is_grad_enabled():
+            states = attach(chain, states)
+    report = replace(report, seconds=time.perf_counter() - began)
+    final = states[-1] if chain.length else chain.z0
+    return Trajectory(chain.restore(states), chain.restore(final), report)
+
+
+def compute(
+    chain: Chain, guess: Any, settings: Newton, structure: str, method: str, on_failure: str
+) -> tuple[Tensor, Report]:
+    """The states without gradient, and what was done for them."""
+    choice = Choice(method, 0.0, 0.0, 0)
+    if method == "auto":
+        choice = choose(chain, structure)
+    explanation = str(choice) if method == "auto" else ""
+    if choice.method == "sequential" or chain.length == 0:
+        report = Report(
+            True,
+            "sequential",
+            exact_prefix=chain.length,
+            method="sequential",
+            fell_back=True,
+            explanation=explanation,
+        )
+        return chain.run(), report
+    wide = widened(chain)
+    first = first_guess(wide, guess)
+    budget = choice.budget if method == "auto" else None
+    solution = newton(wide, first, settings, structure=structure, budget=budget)
+    report = reported(solution, explanation)
+    if not solution.converged:
+        if on_failure == "raise":
+            raise ConvergenceError(report)
+        if on_failure == "sequential":
+            report = replace(
+                report,
+                converged=True,
+                exact_prefix=chain.length,
+                method="sequential",
+                fell_back=True,
+            )
+            return chain.run(), report
+        warnings.warn(f"no convergence: {report}", ConvergenceWarning, stacklevel=4)
+    return solution.states.to(chain.z0.dtype), report
+
+
+def reported(solution: Solution, explanation: str) -> Report:
+    """The report of Newton's solution, before what follows a failure."""
+    return Report(
+        solution.converged,
+        solution.reason,
+        solution.iterations,
+        solution.residuals,
+        solution.step_norms,
+        solution.exact_prefix,
+        tuple(solution.sample_iterations.flatten().tolist()),
+        explanation=explanation,
+    )
+
+
+def first_guess(chain: Chain, guess: Any) -> Tensor:
+    """The trajectory ``(L, *B, d)`` that the iteration starts from."""
+    shape = (chain.length, *chain.z0.shape)
+    if callable(guess):
+        guess = guess(chain.restore(chain.z0), chain.xs, chain.params)
+    if isinstance(guess, str):
+        if guess == "step0":
+            return chain.at_once(chain.z0.new_zeros(shape))
+        if guess == "zeros":
+            return chain.z0.new_zeros(shape)
+        if guess == "hold":
+            return chain.z0.expand(shape)
+        raise ValueError(f'guess must be "step0", "zeros", "hold" or states, got {guess!r}')
+    leaves = pytree.tree_leaves(guess)
+    flat = torch.cat(leaves, dim=-1) if all(isinstance(t, Tensor) for t in leaves) else None
+    if flat is None or flat.shape != shape:
+        got = type(guess).__name__ if flat is None else tuple(flat.shape)
+        raise ValueError(f"guess must hold a trajectory {shape}, got {got}")
+    return flat.to(chain.z0)
+
+
+def widened(chain: Chain) -> Chain:
+    """The chain with half-precision numbers in float32, others as they are."""
+    if chain.z0.dtype not in (torch.float16, torch.bfloat16):
+        return chain
+
+    def wide(t: Any) -> Any:
+        return t.float() if isinstance(t, Tensor) and t.is_floating_point() else t
+
+    return replace(
+        chain,
+        z0=chain.z0.float(),
+        xs=pytree.tree_map(wide, chain.xs),
+        params=pytree.tree_map(wide, chain.params),
+    )
+
+
+def ragged(chain: Chain, lengths: Tensor) -> Chain:
+    """The chain whose sample b stays where it is after ``lengths[b]`` steps."""
+    batch = tuple(chain.z0.shape[:-1])
+    if lengths.is_floating_point() or tuple(lengths.shape) != batch:
+        got = f"{lengths.dtype} of shape {tuple(lengths.shape)}"
+        raise ValueError(f"lengths must be integers of shape {batch}, got {got}")
+    if lengths.numel() and not (0 <= int(lengths.min()) and int(lengths.max()) <= chain.length):
+        got = f"{int(lengths.min())} to {int(lengths.max())}"
+        raise ValueError(f"lengths must be between 0 and {chain.length}, got {got}")
+    times = torch.arange(chain.length, device=lengths.device)
+    going = times.reshape(-1, *(1 for _ in batch)) < lengths  # (L, *B)
+    inner, blocks = chain.step, chain.jacobian
+
+    def step(z: Tensor, x: Any, params: Any) -> Tensor:
+        return torch.where(x[1].unsqueeze(-1), inner(z, x[0], params), z)
+
+    def masked(z_prev: Tensor, xs: Any, params: Any, z: Tensor) -> Tensor:
+        exact: Callable[..., Tensor] = blocks  # type: ignore[assignment]
+        found = exact(z_prev, xs[0], params, z)
+        dense = found.ndim == z.ndim + 1
+        ones = torch.ones_like(z)
+        keep = torch.diag_embed(ones) if dense else ones
+        return torch.where(xs[1][(...,) + (None,) * (1 + dense)], found, keep)
+
+    return replace(
+        chain, step=step, xs=(chain.xs, going), jacobian=None if blocks is None else masked
+    )
+
+
+def check_step(chain: Chain) -> None:
+    """Raises ``StepError`` where the first step is random, mixes samples or can't be batched."""
+    if chain.length == 0:
+        return
+    one = chain.window(0, 1, chain.z0)
+    once = one.run()[0]
+    if not torch.equal(once, one.run()[0]):
+        raise StepError("two calls of step on the same state differ: draw its noise beforehand")
+    held = chain.z0.expand(chain.length, *chain.z0.shape)
+    if not torch.allclose(chain.at_once(held)[0], once, rtol=1e-3, atol=1e-5):
+        raise StepError("step gives other values with a leading time axis than for one state")
+    if chain.z0.ndim > 1 and chain.z0.shape[:-1].numel() > 1:
+        moved = chain.z0.clone()
+        moved.view(-1, moved.shape[-1])[0] += 1
+        after = chain.window(0, 1, moved).run()[0]
+        rows = (after, once)
+        apart = [row.reshape(-1, row.shape[-1])[1:] for row in rows]
+        if not torch.allclose(*apart, rtol=1e-4, atol=1e-6):
+            raise StepError("step mixes the samples of a batch: give it one sample at a time")

@@ -32,6 +32,7 @@ class Chain:
         jacobian: blocks of all steps at once, ``(z_prev, xs, params, z) -> (L, *B, d, d)`` or
             ``(L, *B, d)``, with ``z = step(z_prev, xs, params)`` already computed; None for
             automatic differentiation.
+        layers: what the loop calls in place of ``step`` with the parameters of each layer, or None.
         sizes: number of features of each leaf of the state.
         spec: the state's tree, None where it is a plain tensor.
     """
@@ -44,6 +45,7 @@ class Chain:
     per_layer_params: bool = False
     vectorized: bool = False
     jacobian: Callable[[Tensor, Any, Any, Tensor], Tensor] | None = None
+    layers: Sequence[Callable[[Tensor], Tensor]] | None = None
     sizes: tuple[int, ...] = ()
     spec: Any = None
 
@@ -52,10 +54,20 @@ class Chain:
         if self.length == 0:
             return self.z0.new_empty((0, *self.z0.shape))
         step, z, states = self.step, self.z0, []
-        layers = unbind(self.params, self.length) if self.per_layer_params else None
-        for i, x in enumerate(unbind(self.xs, self.length)):
-            z = step(z, x, self.params if layers is None else layers[i])
-            states.append(z)
+        if self.layers is not None:
+            for layer in self.layers:
+                z = layer(z)
+                states.append(z)
+        else:
+            shared = [self.params] * self.length
+            params = unbind(self.params, self.length) if self.per_layer_params else shared
+            for x, each in zip(unbind(self.xs, self.length), params, strict=True):
+                z = step(z, x, each)
+                states.append(z)
+        if states[0].shape != self.z0.shape or states[0].dtype != self.z0.dtype:
+            want = f"{tuple(self.z0.shape)} and {self.z0.dtype} like z0"
+            got = f"{tuple(states[0].shape)} and {states[0].dtype}"
+            raise ValueError(f"step must keep the state's shape and dtype: {want}, got {got}")
         return torch.stack(states)
 
     def previous(self, states: Tensor) -> Tensor:
@@ -64,7 +76,12 @@ class Chain:
 
     def at_once(self, z_prev: Tensor) -> Tensor:
         """All steps evaluated in one call, each from its row of ``z_prev`` ``(L, *B, d)``."""
-        return self.batched()(z_prev, self.xs, self.params)
+        after = self.batched()(z_prev, self.xs, self.params)
+        if after.shape != z_prev.shape or after.dtype != z_prev.dtype:
+            want, got = tuple(z_prev.shape[1:]), tuple(after.shape[1:])
+            text = f"{want} and {z_prev.dtype} like z0, got {got} and {after.dtype}"
+            raise ValueError(f"step must keep the state's shape and dtype: {text}")
+        return after
 
     def batched(self) -> Step:
         """The step over a leading time axis of states, inputs and parameters."""
@@ -86,7 +103,8 @@ class Chain:
         params = self.params
         if self.per_layer_params:
             params = pytree.tree_map_only(Tensor, lambda t: t[start:stop], params)
-        return replace(self, z0=z0, xs=xs, params=params, length=stop - start)
+        layers = None if self.layers is None else self.layers[start:stop]
+        return replace(self, z0=z0, xs=xs, params=params, length=stop - start, layers=layers)
 
     def restore(self, states: Tensor) -> Any:
         """The flat ``states`` ``(..., d)`` as the caller's tree, leaves ``(..., d_i)``."""
@@ -128,7 +146,8 @@ def make_chain(
     steps = chain_length(xs, params if per_layer_params else None, length)
     jacobian = getattr(step, "jacobian", None)
     if isinstance(z0, Tensor):
-        return Chain(step, z0, xs, params, steps, per_layer_params, vectorized, jacobian)
+        layers = getattr(step, "layers", None)
+        return Chain(step, z0, xs, params, steps, per_layer_params, vectorized, jacobian, layers)
     sizes = tuple(leaf.shape[-1] for leaf in leaves)
 
     def flat_step(z: Tensor, x: Any, params: Any) -> Tensor:
@@ -139,9 +158,8 @@ def make_chain(
         return torch.cat(after, dim=-1)
 
     first = torch.cat(leaves, dim=-1)
-    return Chain(
-        flat_step, first, xs, params, steps, per_layer_params, vectorized, jacobian, sizes, spec
-    )
+    data = (first, xs, params, steps, per_layer_params, vectorized, jacobian)
+    return Chain(flat_step, *data, sizes=sizes, spec=spec)
 
 
 def check_state(leaves: Sequence[Any]) -> None:

@@ -1,0 +1,33 @@
+"""Long chains of steps in parallel: exact, and never much slower than the loop.
+
+Names are resolved when they are first used, so importing the package costs next to nothing.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from deeppcr.scan import affine_scan, bidiagonal_solve, pcr_steps
+
+_HOMES = {
+    "scan": ("affine_scan", "bidiagonal_solve", "pcr_steps"),
+}
+_HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "affine_scan",
+    "bidiagonal_solve",
+    "pcr_steps",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_HOME_OF[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return list(__all__)

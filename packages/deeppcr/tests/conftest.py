@@ -1,0 +1,8 @@
+import pytest
+import torch
+
+
+@pytest.fixture(autouse=True, scope="session")
+def one_thread():
+    """Two workers with two threads each wait for one another."""
+    torch.set_num_threads(1)

@@ -1,5 +1,10 @@
+import sys
+from pathlib import Path
+
 import pytest
 import torch
+
+sys.path.append(str(Path(__file__).parent))  # for deeppcr_chains, which the tests share
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -16,22 +16,22 @@ Structure: TypeAlias = Literal["auto", "dense", "diag", "scalar", "identity", "z
 STRUCTURES = ("auto", "dense", "diag", "scalar", "identity", "zero")
 
 
-def jacobian_blocks(chain: Chain, z_prev: Tensor, z: Tensor, *, mode: str = "forward") -> Tensor:
+def jacobian_blocks(chain: Chain, z_prev: Tensor, z: Tensor, *, mode: str = "reverse") -> Tensor:
     """The blocks ``J_l = d step / d z_{l-1}`` of all steps, exact.
 
-    The chain's own Jacobian where it has one; else ``d`` directional derivatives of all steps at
-    once, forward or reverse. Samples of a batch do not depend on one another, so one direction
-    serves them all.
+    The chain's own Jacobian where it has one; else d directions of automatic differentiation,
+    each for all steps and samples at once: samples do not depend on one another.
 
     Args:
         chain: the recurrence, d features a state.
         z_prev: where each step starts, ``(L, *B, d)``.
         z: where each step ends, ``step(z_prev)``, ``(L, *B, d)``; used by analytic Jacobians.
-        mode: ``"forward"`` (torch.func.jvp) or ``"reverse"`` (torch.func.vjp), the same values.
+        mode: ``"reverse"`` or ``"forward"``, the same values; torch's first forward-mode
+            derivative in a process takes seconds.
 
     Returns:
-        ``(L, *B, d, d)``, row i the gradient of output i; or ``(L, *B, d)``, the diagonals, where
-        an analytic Jacobian says that the rest is zero.
+        ``(L, *B, d, d)``, row i the derivative of output i; or ``(L, *B, d)``, the diagonals,
+        where an analytic Jacobian says that the rest is zero.
 
     Raises:
         StepError: where the step cannot be differentiated or batched; it names the remedy.
@@ -39,21 +39,17 @@ def jacobian_blocks(chain: Chain, z_prev: Tensor, z: Tensor, *, mode: str = "for
     """
     if chain.jacobian is not None:
         return checked_blocks(chain.jacobian(z_prev, chain.xs, chain.params, z), z)
-
     step = chain.batched()
 
     def at_once(states: Tensor) -> Tensor:
         return step(states, chain.xs, chain.params)
 
     directions = torch.eye(z.shape[-1], dtype=z.dtype, device=z.device)
+    blocks = reverse_blocks if mode == "reverse" else forward_blocks
     try:
-        if mode == "forward":
-            return forward_blocks(at_once, z_prev, directions)
-        return reverse_blocks(at_once, z_prev, directions)
-    except NotImplementedError as error:  # an operation without a forward-mode derivative
-        if mode != "forward":
-            raise StepError(f"the step has no derivative; pass jacobian=. {error}") from error
-        return jacobian_blocks(chain, z_prev, z, mode="reverse")
+        return blocks(at_once, z_prev, directions)
+    except NotImplementedError as error:
+        raise StepError(f"the step has no {mode} derivative: pass jacobian=. {error}") from error
     except RuntimeError as error:
         raise explained(error) from error
 
@@ -76,9 +72,9 @@ def reverse_blocks(
     pullback = torch.func.vjp(at_once, z_prev)[1]
 
     def row(direction: Tensor) -> Tensor:
-        return pullback(direction.expand_as(z_prev))[0]
+        return pullback(direction.expand_as(z_prev))[0].conj()
 
-    return torch.func.vmap(row, out_dims=-2)(directions)
+    return torch.func.vmap(row, out_dims=-2)(directions).resolve_conj()
 
 
 def checked_blocks(blocks: Tensor, z: Tensor) -> Tensor:

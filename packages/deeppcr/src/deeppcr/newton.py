@@ -116,7 +116,10 @@ def newton(
 def iterate(
     chain: Chain, guess: Tensor, settings: Newton, structure: str, budget: int | None
 ) -> Solution:
-    """The iteration on all steps of ``chain`` at once."""
+    """The iteration on all steps of ``chain`` at once.
+
+    The correction that shows convergence is within the tolerance, and is made too: it is at hand.
+    """
     atol, rtol = settings.tolerances(guess.dtype)
     mixing = Anderson(settings.anderson) if settings.anderson else None
     z, blocks, count = guess, None, 0
@@ -139,6 +142,7 @@ def iterate(
             blocks = structured(jacobian_blocks(chain, z_prev, after), after, structure)
         delta = solve(blocks, r, structure=structure)
         moved = largest(delta)  # with exact blocks, the error of z to first order
+        free = ~done  # a sample that passed the test stays
         done = done | (ready & (moved <= tol))
         steps.append(float(moved.max()))
         stop = verdict(residuals, steps[-1], done, ready, count, chain.length, settings, budget)
@@ -146,12 +150,14 @@ def iterate(
             stop = "stalled"
         if stop is not None:
             reason = stop
+            if stop == "residual":
+                z = z + torch.where(free.unsqueeze(-1), delta, torch.zeros_like(delta))
             break
         if mixing is not None:
             delta = mixing(z, delta, free=count + 1)
         if settings.damping != 1:
             delta = settings.damping * delta
-        z = z + torch.where(done.unsqueeze(-1), torch.zeros_like(delta), delta)
+        z = z + torch.where(free.unsqueeze(-1), delta, torch.zeros_like(delta))
         taken += ~done
         count += 1
     prefix = leading(r.abs().amax(-1) <= tol)
@@ -258,4 +264,4 @@ def largest(t: Tensor) -> Tensor:
 
 def leading(rows: Tensor) -> int:
     """How many leading rows of ``(L, *B)`` hold in every sample."""
-    return int(rows.flatten(1).all(1).long().cumprod(0).sum())
+    return int(rows.reshape(len(rows), -1).all(1).long().cumprod(0).sum())

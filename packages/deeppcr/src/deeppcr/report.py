@@ -29,11 +29,12 @@ class Report:
     Attributes:
         converged: the states satisfy the recurrence: by Newton's test, or because the loop ran.
         reason: why the iteration ended; ``"sequential"`` where none was begun.
-        iterations: updates of the trajectory, over all windows.
+        iterations: updates of the trajectory until it passed the test, over all windows. The
+            correction that the test computes is made on top.
         residuals: largest ``|step(z_{l-1}) - z_l|`` over the samples, before each iteration and
             at the end.
-        step_norms: largest change of a state in each iteration; with exact blocks, the last entry
-            is the estimated error of the trajectory.
+        step_norms: largest correction of a state at each of ``residuals``; with exact blocks, the
+            error of the trajectory to first order.
         exact_prefix: number of leading steps that hold within the tolerance in every sample.
         sample_iterations: iterations that each sample of the batch took, flattened.
         method: what the states come from, ``"newton"`` or ``"sequential"``.
@@ -66,8 +67,8 @@ class Report:
         return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
 
     def to_table(self) -> dict[str, Sequence[float]]:
-        """Columns ``iteration``, ``residual``, ``step`` (the step of the last row is NaN if none)."""
-        steps = list(self.step_norms[: len(self.residuals)])
+        """Columns ``iteration``, ``residual``, ``step``; a step that was not computed is NaN."""
+        steps = list(self.step_norms)
         steps += [float("nan")] * (len(self.residuals) - len(steps))
         count = list(range(len(self.residuals)))
         return {"iteration": count, "residual": list(self.residuals), "step": steps}

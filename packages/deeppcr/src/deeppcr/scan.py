@@ -1,9 +1,15 @@
 """The linear core: affine recurrences ``z_l = A_l z_{l-1} + b_l``, solved and differentiated."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import Tensor
+
+from deeppcr import algorithms, cost, kernel
+
+_COMPUTED = {torch.float16: torch.float32, torch.bfloat16: torch.float32}
+_DTYPES = (torch.float32, torch.float64, torch.complex64, torch.complex128, *_COMPUTED)
 
 
 def affine_scan(
@@ -14,52 +20,312 @@ def affine_scan(
     reverse: bool = False,
     method: str = "auto",
     dim: int = 0,
+    lengths: Tensor | None = None,
 ) -> Tensor:
     """All states of ``z_l = A_l z_{l-1} + b_l``, or of ``z_l = A_l z_{l+1} + b_l`` if ``reverse``.
+
+    It can be differentiated twice, in reverse and forward mode, and works under ``torch.func`` and
+    ``torch.compile``. float16 and bfloat16 are computed in float32.
 
     Args:
         A: dense ``(L, *B, d, d)``; diagonal ``(L, *B, d)``; scalar ``(L, *B, 1)`` or ``(L,)``.
             Batch dimensions may be 1. The first block (the last, if ``reverse``) meets ``z0``
             only, and is ignored where there is none.
-        b: ``(L, *B, d)``.
+        b: ``(L, *B, d)``, with the dtype and on the device of ``A``.
         z0: the state before the first (after the last, if ``reverse``), ``(*B, d)``.
         reverse: run from the last row to the first.
-        method: ``"auto"``, ``"serial"``, ``"pcr"``, ``"oddeven"`` or ``"chunked"``.
+        method: ``"auto"`` (see `deeppcr.explain`), ``"serial"`` (the C kernel where there is
+            one), ``"pcr"``, ``"oddeven"`` or ``"chunked"``.
         dim: the axis of ``A`` and ``b`` that counts the steps.
+        lengths: number of steps of each sample, integers ``(*B,)``; later rows hold its last state
+            (the state that a reversed run starts from).
 
     Returns:
         The states, with the shape and dtype of ``b``.
+
+    Raises:
+        ValueError: if shapes, devices or ``method`` do not fit.
+        TypeError: if a dtype is not one of float16 to float64, complex64, complex128, or they differ.
+
+    Source:
+        Danieli et al. 2023: the system of one Newton step, with any right-hand side.
+
+    Example:
+        >>> affine_scan(torch.full((4, 1), 0.5), torch.ones(4, 1)).flatten()
+        tensor([1.0000, 1.5000, 1.7500, 1.8750])
     """
-    A, b = A.movedim(dim, 0), b.movedim(dim, 0)
-    if A.ndim == 1:
-        A = A.reshape(-1, *[1] * (b.ndim - 1))
-    order = range(len(b) - 1, -1, -1) if reverse else range(len(b))
-    z, states = z0, []
-    for i in order:
-        if z is None:
-            z = b[i]
-        elif A.ndim == b.ndim:
-            z = A[i] * z + b[i]
-        else:
-            z = (A[i] @ z[..., None])[..., 0] + b[i]
-        states.append(z)
-    return torch.stack(states[::-1] if reverse else states).movedim(0, dim)
+    A, b, z0, dim = _checked(A, b, z0, method, dim)
+    if lengths is not None:
+        A, b = _ragged(A, b, lengths)
+    if len(b) == 0:
+        return b.movedim(0, dim)
+    dtype = _COMPUTED.get(b.dtype, b.dtype)
+    start = None if z0 is None else z0.to(dtype)
+    z = scan(A.to(dtype), b.to(dtype), start, reverse, False, method)
+    return z.to(b.dtype).movedim(0, dim)
 
 
 def bidiagonal_solve(J: Tensor, r: Tensor) -> Tensor:
-    """The update of one Newton step: ``delta_l = J_l delta_{l-1} + r_l`` with ``delta_0 = 0``."""
+    """The update of one Newton step: ``delta_l = J_l delta_{l-1} + r_l`` with ``delta_0 = 0``.
+
+    Args:
+        J: Jacobians of the steps, as ``A`` of `affine_scan`; ``J[0]`` does not enter.
+        r: negative residuals ``f_l(z_{l-1}) - z_l``, ``(L, *B, d)``.
+
+    Returns:
+        ``delta``, ``(L, *B, d)``: the solution of the paper's block-bidiagonal system.
+
+    Raises:
+        ValueError: if the shapes do not fit.
+        TypeError: if the dtypes do not fit.
+
+    Source:
+        Danieli et al. 2023, the Newton system.
+
+    Example:
+        >>> bidiagonal_solve(torch.ones(3, 1, 1), torch.ones(3, 1)).flatten()
+        tensor([1., 2., 3.])
+    """
     return affine_scan(J, r)
 
 
 def pcr_steps(J: Tensor, r: Tensor) -> Iterator[tuple[int, Tensor, Tensor]]:
-    """The sweeps of parallel cyclic reduction, one at a time: ``(stride, A, b)`` after each."""
-    A, b, stride = J.clone(), r.clone(), 1
-    A[:1] = 0
-    while stride < len(b):
-        new = b.clone()
-        new[stride:] += (A[stride:] @ b[:-stride, ..., None])[..., 0]
-        product = torch.zeros_like(A)
-        product[2 * stride :] = A[2 * stride :] @ A[stride:-stride]
-        A, b = product, new
-        yield stride, A, b
-        stride *= 2
+    """The sweeps of parallel cyclic reduction, one at a time: for teaching, and for tests.
+
+    After the sweep of stride ``s`` row ``l`` is coupled to row ``l - 2s`` alone, by ``A[l - 2s]``,
+    and the first ``2s`` rows of ``b`` are solved.
+
+    Args:
+        J: as ``A`` of `affine_scan`; ``J[0]`` does not enter.
+        r: ``(L, *B, d)``.
+
+    Returns:
+        An iterator over ``ceil(log2 L)`` triples ``(stride, A, b)``; the last ``b`` is the solution.
+
+    Raises:
+        ValueError: if the shapes do not fit.
+        TypeError: if the dtypes do not fit.
+
+    Source:
+        Danieli et al. 2023, parallel cyclic reduction.
+
+    Example:
+        >>> [stride for stride, A, b in pcr_steps(torch.ones(5, 1, 1), torch.ones(5, 1))]
+        [1, 2, 4]
+    """
+    J, r, _, _ = _checked(J, r, None, "pcr", 0)
+    return algorithms.pcr_sweeps(J[1:], r)
+
+
+def scan(
+    A: Tensor, b: Tensor, z0: Tensor | None, reverse: bool, adjoint: bool, method: str
+) -> Tensor:
+    """The differentiable primitive behind `affine_scan`: no checks, ``A`` and ``b`` of one layout.
+
+    With ``adjoint`` it solves ``z_l = A_{l+1}^H z_{l+1} + b_l`` (``z0`` must be None): the adjoint
+    of the map from ``b`` to the states. Each of the two is the other's derivative.
+    """
+    if torch.compiler.is_compiling():
+        return _operator(A, b, z0, reverse, adjoint, method)
+    return _Scan.apply(A, b, z0, reverse, adjoint, method)
+
+
+def _solve(
+    A: Tensor, b: Tensor, z0: Tensor | None, reverse: bool, adjoint: bool, method: str
+) -> Tensor:
+    """The states, by one of the methods, without derivatives."""
+    chosen = cost.linear_method(A, b) if method == "auto" else method
+    if chosen == "serial" and kernel.takes(b):
+        return kernel.solve(A, b, z0, reverse=reverse, adjoint=adjoint)
+    with torch.autocast(b.device.type, enabled=False):
+        z = _solve_in_torch(A, b, z0, reverse, adjoint, chosen)
+        if method == "auto" and chosen != "serial" and not torch.isfinite(z).all():
+            # a product of blocks may overflow where the states do not: substitution forms none
+            z = _solve_in_torch(A, b, z0, reverse, adjoint, "serial")
+    return z
+
+
+def _solve_in_torch(
+    A: Tensor, b: Tensor, z0: Tensor | None, reverse: bool, adjoint: bool, method: str
+) -> Tensor:
+    """The states by a pure-torch algorithm, which runs forwards from ``z_0 = b_0``."""
+    if z0 is not None:
+        first = len(b) - 1 if reverse else 0
+        b = b.index_add(0, torch.tensor([first], device=b.device), _meet(A[first], z0)[None])
+    if len(b) == 1:
+        return b.clone()
+    blocks = A[:-1] if reverse else A[1:]
+    if adjoint:
+        blocks = blocks.mH if A.ndim > b.ndim else blocks.conj()
+    if reverse == adjoint:
+        return algorithms.ALGORITHMS[method](blocks, b)
+    return algorithms.ALGORITHMS[method](blocks.flip(0), b.flip(0)).flip(0)
+
+
+def _meet(block: Tensor, z: Tensor) -> Tensor:
+    """One block times one state."""
+    return algorithms.apply(block[None], z[None])[0]
+
+
+@torch.library.custom_op("deeppcr::scan", mutates_args=())
+def _operator(
+    A: Tensor, b: Tensor, z0: Tensor | None, reverse: bool, adjoint: bool, method: str
+) -> Tensor:
+    """`scan` as one opaque operator, for ``torch.compile`` and ``torch.export``."""
+    return _solve(A, b, z0, reverse, adjoint, method).contiguous()
+
+
+@_operator.register_fake
+def _(A: Tensor, b: Tensor, z0: Any, reverse: bool, adjoint: bool, method: str) -> Tensor:
+    return torch.empty_like(b, memory_format=torch.contiguous_format)
+
+
+def _setup(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    A, _, z0, *ctx.how = inputs
+    ctx.save_for_backward(A, z0, output)
+
+
+def _backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+    """The other one of the two solves, and one outer product a block."""
+    A, z0, output = ctx.saved_tensors
+    reverse, adjoint, method = ctx.how
+    other = scan(A, gradient, None, reverse, not adjoint, method)
+    grad_A = grad_z0 = None
+    if ctx.needs_input_grad[0]:
+        cotangent, state = (output, other) if adjoint else (other, output)
+        grad_A = _outer(cotangent, state, z0, reverse, A)
+    if z0 is not None and ctx.needs_input_grad[2]:
+        first = -1 if reverse else 0
+        block = A[first].mH if A.ndim > output.ndim else A[first].conj()
+        grad_z0 = _meet(block, other[first]).sum_to_size(z0.shape)
+    return grad_A, other, grad_z0, None, None, None
+
+
+def _outer(
+    cotangent: Tensor, state: Tensor, z0: Tensor | None, reverse: bool, A: Tensor
+) -> Tensor:
+    """The gradient of the blocks: row l is ``cotangent_l state_{l-1}^H``, in the shape of A."""
+    none = torch.zeros_like(state[:1])
+    before = none if z0 is None else z0.expand_as(state[0])[None]
+    if z0 is None:  # the block that is not read has gradient 0, whatever the cotangent holds
+        rows = (cotangent[:-1], none) if reverse else (none, cotangent[1:])
+        cotangent = torch.cat(rows)
+    state = torch.cat((state[1:], before) if reverse else (before, state[:-1])).conj()
+    if A.ndim > state.ndim:
+        return (cotangent.unsqueeze(-1) * state.unsqueeze(-2)).sum_to_size(A.shape)
+    return (cotangent * state).sum_to_size(A.shape)
+
+
+_operator.register_autograd(_backward, setup_context=_setup)
+
+
+class _Scan(torch.autograd.Function):
+    """`scan` in eager mode: lighter than the operator, and differentiable forwards too."""
+
+    @staticmethod
+    def forward(
+        A: Tensor, b: Tensor, z0: Tensor | None, reverse: bool, adjoint: bool, method: str
+    ) -> Tensor:
+        return _solve(A, b, z0, reverse, adjoint, method)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        _setup(ctx, inputs, output)
+        ctx.save_for_forward(inputs[0], inputs[2], output)
+
+    backward = staticmethod(_backward)
+
+    @staticmethod
+    def jvp(ctx: Any, dA: Any, db: Any, dz0: Any, *_: Any) -> Tensor:
+        """The same solve again, with the blocks' tangents in the right-hand side."""
+        A, z0, output = ctx.saved_tensors
+        reverse, adjoint, method = ctx.how
+        right = torch.zeros_like(output) if db is None else db
+        if dA is not None:
+            right = right + _moved(dA, output, z0, reverse, adjoint)
+        if dz0 is None and z0 is not None:
+            dz0 = torch.zeros_like(z0)
+        return scan(A, right, dz0, reverse, adjoint, method)
+
+    @staticmethod
+    def vmap(info: Any, in_dims: tuple[Any, ...], *inputs: Any) -> tuple[Tensor, int]:
+        """The vmapped dimension is one more batch dimension, the first."""
+        A, b, z0, *how = inputs
+        A = A.unsqueeze(1) if in_dims[0] is None else A.movedim(in_dims[0], 1)
+        b = b.unsqueeze(1) if in_dims[1] is None else b.movedim(in_dims[1], 1)
+        b = b.expand(len(b), info.batch_size, *b.shape[2:])
+        if z0 is not None:
+            z0 = z0.unsqueeze(0) if in_dims[2] is None else z0.movedim(in_dims[2], 0)
+            z0 = z0.expand(info.batch_size, *z0.shape[1:])
+        return scan(A, b, z0, *how), 1
+
+
+def _moved(dA: Tensor, z: Tensor, z0: Tensor | None, reverse: bool, adjoint: bool) -> Tensor:
+    """What the blocks' tangents add to the right-hand side: ``dA_l z_{l-1}`` in every row."""
+    none = torch.zeros_like(z[:1])
+    blocks = dA[:-1] if reverse else dA[1:]
+    if adjoint:
+        blocks = blocks.mH if dA.ndim > z.ndim else blocks.conj()
+    onwards = reverse == adjoint  # row l follows row l - 1
+    rest = algorithms.apply(blocks, z[:-1] if onwards else z[1:])
+    first = none if z0 is None else _meet(dA[-1 if reverse else 0], z0)[None]
+    return torch.cat((first, rest) if onwards else (rest, first))
+
+
+def _checked(
+    A: Tensor, b: Tensor, z0: Tensor | None, method: str, dim: int
+) -> tuple[Tensor, Tensor, Tensor | None, int]:
+    """The arguments in one layout: steps first, as many batch dimensions in A as in b."""
+    if b.ndim < 2 or b.shape[-1] == 0 or not -b.ndim < dim < b.ndim - 1:
+        raise ValueError(
+            f"b must be (L, *B, d) with d >= 1 and its steps on axis dim={dim}, not on the last; "
+            f"got {tuple(b.shape)}"
+        )
+    if method != "auto" and method not in algorithms.ALGORITHMS:
+        names = ", ".join(algorithms.ALGORITHMS)
+        raise ValueError(f"method must be auto, {names}; got {method!r}")
+    for name, tensor in (("A", A), ("z0", z0)):
+        if tensor is not None and tensor.dtype != b.dtype:
+            raise TypeError(f"{name} is {tensor.dtype} and b is {b.dtype}: give them one dtype")
+        if tensor is not None and tensor.device != b.device:
+            raise ValueError(f"{name} is on {tensor.device} and b on {b.device}: move one of them")
+    if b.dtype not in _DTYPES:
+        raise TypeError(f"b must be floating or complex, got {b.dtype}: use b.float()")
+    dim %= b.ndim
+    b = b.movedim(dim, 0)
+    if A.ndim == 1:
+        A = A.reshape(-1, *[1] * (b.ndim - 1))
+    elif A.ndim in (b.ndim, b.ndim + 1):
+        A = A.movedim(dim, 0)
+    width = b.shape[-1]
+    ends = [(width, width)] if A.ndim > b.ndim else [(width,), (1,)]
+    batch = A.shape[1 : b.ndim - 1]
+    if (
+        A.ndim not in (b.ndim, b.ndim + 1)
+        or len(A) != len(b)
+        or A.shape[b.ndim - 1 :] not in ends
+        or any(n not in (1, m) for n, m in zip(batch, b.shape[1:-1], strict=True))
+    ):
+        raise ValueError(
+            f"A must be dense (L, *B, d, d), diagonal (L, *B, d), or scalar (L, *B, 1) or (L,) for "
+            f"b of shape {tuple(b.shape)} (steps first); got {tuple(A.shape)}"
+        )
+    if z0 is not None and z0.shape != b.shape[1:]:
+        raise ValueError(f"z0 must be {tuple(b.shape[1:])}, got {tuple(z0.shape)}")
+    return A, b, z0, dim
+
+
+def _ragged(A: Tensor, b: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+    """Identity blocks and zero right-hand sides behind the end of every sample."""
+    if lengths.shape != b.shape[1:-1] or lengths.is_floating_point():
+        raise ValueError(
+            f"lengths must be integers of shape {tuple(b.shape[1:-1])}, one a sample; "
+            f"got {lengths.dtype} of shape {tuple(lengths.shape)}"
+        )
+    steps = torch.arange(len(b), device=b.device).view(-1, *[1] * lengths.ndim)
+    runs = (steps < lengths).unsqueeze(-1)
+    b = torch.where(runs, b, 0)
+    if A.ndim > b.ndim:
+        identity = torch.eye(A.shape[-1], dtype=A.dtype, device=A.device)
+        return torch.where(runs.unsqueeze(-1), A, identity), b
+    return torch.where(runs, A, 1), b

@@ -1,0 +1,139 @@
+"""A chain of steps ``z_l = step(z_{l-1}, x_l, params)`` in one layout: flat states, flat leaves."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils import _pytree as pytree
+
+Step = Callable[[Any, Any, Any], Any]
+Leaves = tuple[Tensor, ...]
+
+
+class StepError(ValueError):
+    """The step cannot be used: its output has another form, or it cannot be run for all rows."""
+
+
+@dataclass(frozen=True)
+class Chain:
+    """A step function and the forms of its arguments; the tensors themselves are passed in.
+
+    ``z`` is one tensor ``(*B, d)``: the leaves of the state side by side. ``inputs`` are leaves
+    with the steps on axis 0 (those of ``xs``, and of ``params`` if every step has its own);
+    ``shared`` are the leaves of parameters that all steps share.
+    """
+
+    user_step: Step
+    length: int
+    state_spec: Any
+    widths: tuple[int, ...]
+    xs_spec: Any
+    params_spec: Any
+    per_layer: bool
+    vectorized: bool
+    ragged: bool
+
+    def step(self, z: Tensor, inputs: Leaves, shared: Leaves) -> Tensor:
+        """One step, ``(*B, d) -> (*B, d)``; with the leaves of all steps, all of them at once."""
+        runs: Tensor | None = None
+        if self.ragged:
+            runs, inputs = inputs[0], inputs[1:]
+        count = 0 if self.xs_spec is None else self.xs_spec.num_leaves
+        xs = _tree(inputs[:count], self.xs_spec)
+        params = _tree(inputs[count:] if self.per_layer else shared, self.params_spec)
+        out, spec = pytree.tree_flatten(self.user_step(self.unpack(z), xs, params))
+        if spec != self.state_spec or any(
+            o.shape != (*z.shape[:-1], n) or o.dtype != z.dtype
+            for o, n in zip(out, self.widths, strict=True)
+        ):
+            got = [(tuple(o.shape), o.dtype) if isinstance(o, Tensor) else type(o) for o in out]
+            want = [(*z.shape[:-1], n) for n in self.widths]
+            raise StepError(
+                f"step must return a state like the one it takes: {want} of {z.dtype}; got {got}"
+            )
+        after = out[0] if len(out) == 1 else torch.cat(out, -1)
+        return after if runs is None else torch.where(runs.unsqueeze(-1), after, z)
+
+    def all(self, before: Tensor, inputs: Leaves, shared: Leaves) -> Tensor:
+        """Every step at once, from the states before them: ``(L, *B, d) -> (L, *B, d)``."""
+        if self.vectorized:
+            return self.step(before, inputs, shared)
+        try:
+            return torch.vmap(self.step, in_dims=(0, 0, None))(before, inputs, shared)
+        except StepError:
+            raise
+        except RuntimeError as error:
+            raise StepError(
+                f"step cannot be run for all rows by torch.vmap ({str(error).splitlines()[0]}): "
+                "write it without .item(), in-place writes and branches on values, or let it take "
+                "a leading axis of steps and pass vectorized=True, or use the plain loop"
+            ) from error
+
+    def unpack(self, z: Tensor) -> Any:
+        """The user's state, from ``(..., d)``."""
+        leaves = [z] if len(self.widths) == 1 else list(z.split(self.widths, -1))
+        return pytree.tree_unflatten(leaves, self.state_spec)
+
+
+def make_chain(
+    step: Step,
+    z0: Any,
+    xs: Any = None,
+    params: Any = None,
+    *,
+    length: int | None = None,
+    per_layer_params: bool = False,
+    vectorized: bool = False,
+    lengths: Tensor | None = None,
+) -> tuple[Chain, Tensor, Leaves, Leaves]:
+    """The chain, and its tensors: the packed ``z0``, the leaves by step, the shared leaves.
+
+    Raises:
+        ValueError: if the lengths do not agree or none is known, or a state has no last axis.
+        TypeError: if a leaf is not a tensor, or the state's leaves have several dtypes.
+    """
+    state, state_spec = pytree.tree_flatten(z0)
+    x_leaves, xs_spec = pytree.tree_flatten(xs) if xs is not None else ([], None)
+    p_leaves, params_spec = pytree.tree_flatten(params) if params is not None else ([], None)
+    for name, leaves in (("z0", state), ("xs", x_leaves), ("params", p_leaves)):
+        for leaf in leaves:
+            if not isinstance(leaf, Tensor):
+                raise TypeError(f"{name} must hold tensors only, got {type(leaf).__name__}")
+    if not state or any(leaf.ndim < 1 or leaf.shape[-1] == 0 for leaf in state):
+        raise ValueError("z0 must be a tensor (*B, d) with d >= 1, or several in a pytree")
+    if len({leaf.dtype for leaf in state}) > 1 or len({leaf.shape[:-1] for leaf in state}) > 1:
+        got = [(tuple(leaf.shape), leaf.dtype) for leaf in state]
+        raise TypeError(f"the leaves of z0 must agree in dtype and in all axes but the last: {got}")
+    inputs = (*x_leaves, *(p_leaves if per_layer_params else ()))
+    known = {len(leaf) if leaf.ndim else -1 for leaf in inputs} | {length} - {None}
+    if len(known) != 1 or min(known) < 0:
+        raise ValueError(
+            "the number of steps must be given by length=, or by the first axis of every leaf of "
+            f"xs (of params, if per_layer_params), and be one: got {sorted(known)}"
+        )
+    packed = state[0] if len(state) == 1 else torch.cat(state, -1)
+    if lengths is not None:
+        inputs = (_runs(lengths, min(known), packed), *inputs)
+    chain = Chain(
+        step, min(known), state_spec, tuple(leaf.shape[-1] for leaf in state), xs_spec,
+        params_spec, per_layer_params, vectorized, lengths is not None,
+    )  # fmt: skip
+    return chain, packed, inputs, () if per_layer_params else tuple(p_leaves)
+
+
+def _runs(lengths: Tensor, length: int, z0: Tensor) -> Tensor:
+    """Which samples still run, ``(L, *B)``."""
+    if lengths.shape != z0.shape[:-1] or lengths.is_floating_point():
+        raise ValueError(
+            f"lengths must be integers of shape {tuple(z0.shape[:-1])}, one a sample; "
+            f"got {lengths.dtype} of shape {tuple(lengths.shape)}"
+        )
+    steps = torch.arange(length, device=z0.device)
+    return steps.view(-1, *[1] * lengths.ndim) < lengths
+
+
+def _tree(leaves: Leaves, spec: Any) -> Any:
+    """The user's pytree again; None where none was given."""
+    return None if spec is None else pytree.tree_unflatten(list(leaves), spec)

@@ -220,13 +220,13 @@ _operator.register_autograd(_backward, setup_context=_setup)
 
 
 class _Scan(torch.autograd.Function):
-    """`scan` in eager mode: lighter than the operator, and differentiable forwards too."""
+    """`scan` in eager mode: the operator, with what it lacks: forward derivatives and vmap."""
 
     @staticmethod
     def forward(
         A: Tensor, b: Tensor, z0: Tensor | None, reverse: bool, adjoint: bool, method: str
     ) -> Tensor:
-        return _solve(A, b, z0, reverse, adjoint, method)
+        return _operator(A, b, z0, reverse, adjoint, method)  # knows batched and fake tensors
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:

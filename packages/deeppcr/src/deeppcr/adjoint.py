@@ -1,0 +1,175 @@
+"""The exact parallel backward of a chain: one linear solve and one batched pullback of the step.
+
+For states ``z_l = f_l(z_{l-1})`` with cotangents ``g_l`` the adjoint is
+``lambda_l = g_l + J_{l+1}^H lambda_{l+1}``, which is linear whatever ``f`` is: nothing has to
+converge. The gradient of whatever enters step ``l`` is the pullback of ``lambda_l`` through it.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from deeppcr.chain import Chain, Leaves, Step, StepError, make_chain
+from deeppcr.scan import scan
+
+Jacobian = Callable[[Tensor, Leaves, Leaves], Tensor]
+
+
+def sequential_forward(
+    step: Step,
+    z0: Any,
+    xs: Any = None,
+    params: Any = None,
+    *,
+    length: int | None = None,
+    per_layer_params: bool = False,
+    backward: str = "parallel",
+    vectorized: bool = False,
+    lengths: Tensor | None = None,
+) -> Any:
+    """All states of the plain loop ``z = step(z, x, params)``, with a backward in parallel.
+
+    The states are those of the loop, bit for bit. The gradient is the one that autograd would
+    give, to rounding, but takes no walk over the steps: see `deeppcr.adjoint`.
+
+    Args:
+        step: ``step(z, x, params) -> z``, pure: the next state from this one. Samples of a batch
+            must not mix. Tensors that need a gradient come in by ``z0``, ``xs`` and ``params``.
+        z0: the state before the first step: a tensor ``(*B, d)``, or a pytree of such tensors.
+        xs: pytree of tensors whose first axis counts the steps; step ``l`` gets row ``l``.
+        params: pytree of tensors that every step gets.
+        length: number of steps, needed where neither ``xs`` nor ``params`` tells it.
+        per_layer_params: the first axis of ``params`` counts the steps, too.
+        backward: ``"parallel"``, or ``"autograd"`` for the ordinary walk.
+        vectorized: ``step`` also takes all steps at once, with a leading axis on every argument
+            (on all but ``params``, if they are shared); without it, ``torch.vmap`` runs it so.
+        lengths: number of steps of each sample, integers ``(*B,)``; later rows hold its last state.
+
+    Returns:
+        The states after every step, ``(L, *B, d)``, in the form of ``z0``.
+
+    Raises:
+        ValueError: if ``backward`` is unknown or the lengths do not agree.
+        TypeError: if a leaf is not a tensor, or the state's dtypes differ.
+        StepError: if ``step`` returns another form, hides tensors that need a gradient, or (in
+            the backward) cannot be run for all rows at once.
+
+    Source:
+        Danieli et al. 2023: the backward pass as one bidiagonal solve.
+
+    Example:
+        >>> w = torch.tensor([0.5], requires_grad=True)
+        >>> states = sequential_forward(lambda z, x, w: w * z + x, torch.zeros(1), torch.ones(3, 1), w)
+        >>> states[-1].backward()
+        >>> states.flatten().tolist(), w.grad
+        ([1.0, 1.5, 1.75], tensor([2.]))
+    """
+    if backward not in ("parallel", "autograd"):
+        raise ValueError(f'backward must be "parallel" or "autograd", got {backward!r}')
+    chain, start, inputs, shared = make_chain(
+        step, z0, xs, params, length=length, per_layer_params=per_layer_params,
+        vectorized=vectorized, lengths=lengths,
+    )  # fmt: skip
+    if backward == "autograd":
+        return chain.unpack(run_loop(chain, start, inputs, shared))
+    refuse_hidden_gradients(chain, start, inputs, shared)
+    states = _Sequential.apply(chain, len(inputs), start, *inputs, *shared)
+    return chain.unpack(states)
+
+
+def run_loop(chain: Chain, z0: Tensor, inputs: Leaves, shared: Leaves) -> Tensor:
+    """The plain loop: ``(L, *B, d)``."""
+    z, states = z0, []
+    rows = zip(*(leaf.unbind(0) for leaf in inputs), strict=True) if inputs else None
+    for _ in range(chain.length):
+        z = chain.step(z, next(rows) if rows else (), shared)
+        states.append(z)
+    return torch.stack(states) if states else z0.new_empty(0, *z0.shape)
+
+
+def refuse_hidden_gradients(chain: Chain, z0: Tensor, inputs: Leaves, shared: Leaves) -> None:
+    """Raise where ``step`` holds tensors of its own that need a gradient: it would be lost."""
+    if chain.length == 0 or not torch.is_grad_enabled():
+        return
+    with torch.enable_grad():
+        first = tuple(leaf[0].detach() for leaf in inputs)
+        after = chain.step(z0.detach(), first, tuple(leaf.detach() for leaf in shared))
+    if after.requires_grad:
+        raise StepError(
+            "step uses tensors that need a gradient but are not among its arguments: pass them in "
+            'params (for a module, by torch.func.functional_call), or use backward="autograd"'
+        )
+
+
+def dense_jacobians(chain: Chain, before: Tensor, inputs: Leaves, shared: Leaves) -> Tensor:
+    """``J_l`` of every step at the state before it, ``(L, *B, d, d)``."""
+    after, pull = torch.func.vjp(lambda z: chain.all(z, inputs, shared), before)
+    basis = torch.eye(after.shape[-1], dtype=after.dtype, device=after.device)
+    rows = basis.view(-1, *[1] * (after.ndim - 1), after.shape[-1]).expand(-1, *after.shape)
+    return torch.vmap(lambda row: pull(row)[0], out_dims=-2)(rows).conj()
+
+
+def pullback(
+    chain: Chain,
+    z0: Tensor,
+    states: Tensor,
+    inputs: Leaves,
+    shared: Leaves,
+    cotangents: Tensor,
+    *,
+    jacobian: Jacobian | None = None,
+) -> tuple[Tensor, Leaves, Leaves]:
+    """The gradients of ``z0``, of the leaves by step and of the shared leaves.
+
+    Args:
+        chain: the steps.
+        z0: ``(*B, d)``.
+        states: the states of the chain, ``(L, *B, d)``: where the Jacobians are taken.
+        inputs: leaves with the steps on axis 0.
+        shared: leaves that all steps share.
+        cotangents: ``(L, *B, d)``, gradients of the loss by the states.
+        jacobian: ``(before, inputs, shared) -> J``, dense, diagonal or scalar as `affine_scan`
+            takes it; by default the dense one by automatic differentiation.
+    """
+    before = torch.cat([z0.unsqueeze(0), states[:-1]])
+    J = (jacobian or (lambda *a: dense_jacobians(chain, *a)))(before, inputs, shared)
+    adjoint = scan(J, cotangents, None, False, True, "auto")
+    moving = [leaf.is_floating_point() or leaf.is_complex() for leaf in (*inputs, *shared)]
+    leaves = (*inputs, *shared)
+
+    def all_steps(before: Tensor, *moved: Tensor) -> Tensor:
+        rest = iter(moved)
+        full = tuple(next(rest) if m else leaf for m, leaf in zip(moving, leaves, strict=True))
+        return chain.all(before, full[: len(inputs)], full[len(inputs) :])
+
+    _, pull = torch.func.vjp(
+        all_steps, before, *(leaf for m, leaf in zip(moving, leaves, strict=True) if m)
+    )
+    first, *rest = pull(adjoint)
+    gradients = iter(rest)
+    full = tuple(next(gradients) if m else None for m in moving)
+    return first[0], full[: len(inputs)], full[len(inputs) :]
+
+
+class _Sequential(torch.autograd.Function):
+    """The loop forwards, one linear solve backwards."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(chain: Chain, count: int, z0: Tensor, *leaves: Tensor) -> Tensor:
+        return run_loop(chain, z0, leaves[:count], leaves[count:])
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        ctx.chain, ctx.count, *tensors = inputs
+        ctx.save_for_backward(output, *tensors)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Any, ...]:
+        states, z0, *leaves = ctx.saved_tensors
+        inputs, shared = tuple(leaves[: ctx.count]), tuple(leaves[ctx.count :])
+        first, by_step, common = pullback(ctx.chain, z0, states, inputs, shared, gradient)
+        return None, None, first, *by_step, *common

@@ -73,20 +73,10 @@ def sequential_forward(
         vectorized=vectorized, lengths=lengths,
     )  # fmt: skip
     if backward == "autograd":
-        return chain.unpack(run_loop(chain, start, inputs, shared))
+        return chain.unpack(chain.run(start, inputs, shared))
     refuse_hidden_gradients(chain, start, inputs, shared)
     states = _Sequential.apply(chain, len(inputs), start, *inputs, *shared)
     return chain.unpack(states)
-
-
-def run_loop(chain: Chain, z0: Tensor, inputs: Leaves, shared: Leaves) -> Tensor:
-    """The plain loop: ``(L, *B, d)``."""
-    z, states = z0, []
-    rows = zip(*(leaf.unbind(0) for leaf in inputs), strict=True) if inputs else None
-    for _ in range(chain.length):
-        z = chain.step(z, next(rows) if rows else (), shared)
-        states.append(z)
-    return torch.stack(states) if states else z0.new_empty(0, *z0.shape)
 
 
 def refuse_hidden_gradients(chain: Chain, z0: Tensor, inputs: Leaves, shared: Leaves) -> None:
@@ -160,7 +150,7 @@ class _Sequential(torch.autograd.Function):
 
     @staticmethod
     def forward(chain: Chain, count: int, z0: Tensor, *leaves: Tensor) -> Tensor:
-        return run_loop(chain, z0, leaves[:count], leaves[count:])
+        return chain.run(z0, leaves[:count], leaves[count:])
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-Weights: TypeAlias = tuple[Tensor, Tensor | None]  # weight_hh (G h, h), bias_hh (G h)
+Weights: TypeAlias = tuple[Tensor, ...]  # weight_hh (G h, h) and, where there is one, bias_hh (G h)
 
 
 class TanhStep:

@@ -1,6 +1,6 @@
 """A chain of steps ``z_l = step(z_{l-1}, x_l, params)`` in one layout: flat states, flat leaves."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +10,7 @@ from torch.utils import _pytree as pytree
 
 Step = Callable[[Any, Any, Any], Any]
 Leaves = tuple[Tensor, ...]
+_LEAF = pytree.tree_flatten(0)[1]
 
 
 class StepError(ValueError):
@@ -37,24 +38,51 @@ class Chain:
 
     def step(self, z: Tensor, inputs: Leaves, shared: Leaves) -> Tensor:
         """One step, ``(*B, d) -> (*B, d)``; with the leaves of all steps, all of them at once."""
+        xs, params, runs = self.trees(inputs, shared)
+        after = self.pack(self.user_step(self.unpack(z), xs, params), z)
+        return after if runs is None else torch.where(runs.unsqueeze(-1), after, z)
+
+    def pack(self, state: Any, like: Tensor) -> Tensor:
+        """A state of the user's as ``(..., d)``, its form checked against that of ``like``."""
+        out, spec = pytree.tree_flatten(state)
+        if spec != self.state_spec or any(
+            o.shape != (*like.shape[:-1], n) or o.dtype != like.dtype
+            for o, n in zip(out, self.widths, strict=True)
+        ):
+            got = [(tuple(o.shape), o.dtype) if isinstance(o, Tensor) else type(o) for o in out]
+            want = [(*like.shape[:-1], n) for n in self.widths]
+            raise StepError(
+                f"step must return a state like the one it takes: {want} of {like.dtype}; got {got}"
+            )
+        return out[0] if len(out) == 1 else torch.cat(out, -1)
+
+    def trees(self, inputs: Leaves, shared: Leaves) -> tuple[Any, Any, Tensor | None]:
+        """The user's ``xs`` and ``params``, and which samples still run, None for all."""
         runs: Tensor | None = None
         if self.ragged:
             runs, inputs = inputs[0], inputs[1:]
         count = 0 if self.xs_spec is None else self.xs_spec.num_leaves
         xs = _tree(inputs[:count], self.xs_spec)
-        params = _tree(inputs[count:] if self.per_layer else shared, self.params_spec)
-        out, spec = pytree.tree_flatten(self.user_step(self.unpack(z), xs, params))
-        if spec != self.state_spec or any(
-            o.shape != (*z.shape[:-1], n) or o.dtype != z.dtype
-            for o, n in zip(out, self.widths, strict=True)
-        ):
-            got = [(tuple(o.shape), o.dtype) if isinstance(o, Tensor) else type(o) for o in out]
-            want = [(*z.shape[:-1], n) for n in self.widths]
-            raise StepError(
-                f"step must return a state like the one it takes: {want} of {z.dtype}; got {got}"
-            )
-        after = out[0] if len(out) == 1 else torch.cat(out, -1)
-        return after if runs is None else torch.where(runs.unsqueeze(-1), after, z)
+        return xs, _tree(inputs[count:] if self.per_layer else shared, self.params_spec), runs
+
+    def run(self, z0: Tensor, inputs: Leaves, shared: Leaves) -> Tensor:
+        """The plain loop, ``(L, *B, d)``; the form of the state is checked once, not every step."""
+        if self.length == 0:
+            return z0.new_empty(0, *z0.shape)
+        xs, params, runs = self.trees(inputs, shared)
+        each = _rows(params, self.length) if self.per_layer else [params] * self.length
+        marks = [None] * self.length if runs is None else runs.unsqueeze(-1).unbind(0)
+        step, z, states = self.user_step, self.unpack(z0), []
+        for x, p, mark in zip(_rows(xs, self.length), each, marks, strict=True):
+            after = step(z, x, p)
+            z = after if mark is None else _where(mark, after, z)
+            if not states:
+                self.pack(z, z0)
+            states.append(z)
+        if self.state_spec == _LEAF:
+            return torch.stack(states)
+        columns = zip(*(pytree.tree_leaves(z) for z in states), strict=True)
+        return torch.cat([torch.stack(column) for column in columns], -1)
 
     def all(self, before: Tensor, inputs: Leaves, shared: Leaves) -> Tensor:
         """Every step at once, from the states before them: ``(L, *B, d) -> (L, *B, d)``."""
@@ -132,6 +160,22 @@ def _runs(lengths: Tensor, length: int, z0: Tensor) -> Tensor:
         )
     steps = torch.arange(length, device=z0.device)
     return steps.view(-1, *[1] * lengths.ndim) < lengths
+
+
+def _rows(tree: Any, length: int) -> Sequence[Any]:
+    """The tree at every step: ``length`` trees without the leading axis, as views."""
+    if tree is None:
+        return [None] * length
+    if isinstance(tree, Tensor):
+        return tree.unbind(0)
+    leaves, spec = pytree.tree_flatten(tree)
+    columns = zip(*(leaf.unbind(0) for leaf in leaves), strict=True)
+    return [pytree.tree_unflatten(list(row), spec) for row in columns]
+
+
+def _where(mark: Tensor, after: Any, before: Any) -> Any:
+    """The state after the step where ``mark``, else the one before."""
+    return pytree.tree_map(lambda a, b: torch.where(mark, a, b), after, before)
 
 
 def _tree(leaves: Leaves, spec: Any) -> Any:

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from deeppcr.chain import Chain
+from deeppcr.problem import Problem
 
 OP = 4.0e-6  # s, one torch operation from Python, without its arithmetic
 FLOP = 1.0e-10  # s, one multiply-add of a small matrix product on one core
@@ -53,50 +53,50 @@ class Choice:
         return f"loop about {loop:.2g} ms, Newton about {newton:.2g} ms"
 
 
-def choose(chain: Chain, structure: str) -> Choice:
-    """The cheaper way to the states of ``chain`` by the constants of this module.
+def choose(problem: Problem, structure: str) -> Choice:
+    """The cheaper way to the states of ``problem`` by the constants of this module.
 
     Args:
-        chain: the recurrence; its first step is run once, under counting, where the loop is long.
+        problem: the recurrence; its first step is run once, under counting, where the loop is long.
         structure: the Jacobian's structure that Newton would use.
     """
-    size = chain.z0.numel()  # B d
-    least = chain.length * (2 * OP + size * ELEMENT)
-    if least < SHORT or not fits(chain, structure):
+    size = problem.z0.numel()  # B d
+    least = problem.length * (2 * OP + size * ELEMENT)
+    if least < SHORT or not fits(problem, structure):
         return Choice("sequential", least, 0.0, 0)
-    work = count_step(chain)
+    work = count_step(problem)
     each = OP * work.operations + FLOP * work.multiply_adds + ELEMENT * work.elements
-    loop = chain.length * each
-    iteration = newton_iteration(chain, work, structure)
+    loop = problem.length * each
+    iteration = newton_iteration(problem, work, structure)
     budget = max(1, int(BUDGET * loop / iteration))
     total = ITERATIONS * iteration
     method = "newton" if total <= MARGIN * loop else "sequential"
     return Choice(method, loop, total, budget)
 
 
-def newton_iteration(chain: Chain, work: Work, structure: str) -> float:
+def newton_iteration(problem: Problem, work: Work, structure: str) -> float:
     """Predicted seconds of one iteration: all steps at once, their Jacobians, one solve."""
-    length, features = chain.length, chain.z0.shape[-1]
+    length, features = problem.length, problem.z0.shape[-1]
     dense = structure in ("auto", "dense")
     once = length * (BATCHED * work.multiply_adds + ELEMENT * work.elements)
-    enter = 0.0 if chain.vectorized else VMAP
+    enter = 0.0 if problem.chain.vectorized else VMAP
     evaluate = enter + OP * work.operations + once
-    entries = length * chain.z0.numel() * (features if dense else 1)
+    entries = length * problem.z0.numel() * (features if dense else 1)
     if structure in ("identity", "zero"):
         jacobian = 0.0
-    elif chain.jacobian is not None:
+    elif problem.jacobian is not None:
         jacobian = 2 * OP * work.operations + ELEMENT * entries
     else:
         jacobian = 3 * evaluate + features * once * 2
-    solve = solve_seconds(length, chain.z0.numel() // features, features, dense=dense)
-    return evaluate + jacobian + solve + 12 * OP + 6 * ELEMENT * length * chain.z0.numel()
+    solve = solve_seconds(length, problem.z0.numel() // features, features, dense=dense)
+    return evaluate + jacobian + solve + 12 * OP + 6 * ELEMENT * length * problem.z0.numel()
 
 
-def fits(chain: Chain, structure: str) -> bool:
+def fits(problem: Problem, structure: str) -> bool:
     """Whether the blocks of all steps stay within ``MEMORY`` bytes."""
-    features = chain.z0.shape[-1] if structure in ("auto", "dense") else 1
-    entries = chain.length * chain.z0.numel() * features
-    return entries * chain.z0.element_size() <= MEMORY
+    features = problem.z0.shape[-1] if structure in ("auto", "dense") else 1
+    entries = problem.length * problem.z0.numel() * features
+    return entries * problem.z0.element_size() <= MEMORY
 
 
 class Counting(TorchDispatchMode):
@@ -129,12 +129,8 @@ def inner_size(name: str, args: tuple[Any, ...]) -> int:
     return args[1][0].numel() if kind == "convolution" else 0
 
 
-def count_step(chain: Chain) -> Work:
-    """What the first step of ``chain`` does; it is run once."""
-    layers = chain.params
-    if chain.per_layer_params:
-        layers = pytree.tree_map_only(Tensor, lambda t: t[0], layers)
-    x = pytree.tree_map_only(Tensor, lambda t: t[0], chain.xs)
+def count_step(problem: Problem) -> Work:
+    """What the first step of ``problem`` does; it is run once."""
     with torch.no_grad(), Counting() as count:
-        chain.step(chain.z0, x, layers)
+        problem.first()
     return Work(count.operations, count.multiply_adds, count.elements)

@@ -154,7 +154,7 @@ class Recurrent(nn.Module):
             self.cell(),
             z0,
             F.linear(out, w_ih, b_ih),
-            (w_hh, b_hh),
+            (w_hh,) if b_hh is None else (w_hh, b_hh),
             method=self.method,
             solver=self.solver,
             vectorized=True,

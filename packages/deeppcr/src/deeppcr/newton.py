@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from deeppcr.chain import Chain
 from deeppcr.jacobian import jacobian_blocks, solve, structured
+from deeppcr.problem import Problem
 from deeppcr.report import Reason
 
 GROWTH = 10.0  # with a budget: a residual this many times its start has diverged
@@ -88,17 +88,17 @@ class Solution:
 
 
 def newton(
-    chain: Chain,
+    problem: Problem,
     guess: Tensor,
     settings: Newton,
     *,
     structure: str = "auto",
     budget: int | None = None,
 ) -> Solution:
-    """The trajectory of ``chain`` by Newton's iteration from ``guess``, with its history.
+    """The trajectory of ``problem`` by Newton's iteration from ``guess``, with its history.
 
     Args:
-        chain: the recurrence.
+        problem: the recurrence.
         guess: first trajectory, ``(L, *B, d)``.
         settings: tolerances and variants.
         structure: the part of the Jacobian that is used, one of ``deeppcr.jacobian.STRUCTURES``.
@@ -108,15 +108,15 @@ def newton(
     Returns:
         The solution; whether it converged is its ``reason``.
     """
-    if settings.window is not None and settings.window < chain.length:
-        return windowed(chain, guess, settings, structure, budget)
-    return iterate(chain, guess, settings, structure, budget)
+    if settings.window is not None and settings.window < problem.length:
+        return windowed(problem, guess, settings, structure, budget)
+    return iterate(problem, guess, settings, structure, budget)
 
 
 def iterate(
-    chain: Chain, guess: Tensor, settings: Newton, structure: str, budget: int | None
+    problem: Problem, guess: Tensor, settings: Newton, structure: str, budget: int | None
 ) -> Solution:
-    """The iteration on all steps of ``chain`` at once.
+    """The iteration on all steps of ``problem`` at once.
 
     The correction that shows convergence is within the tolerance, and is made too: it is at hand.
     """
@@ -128,8 +128,8 @@ def iterate(
     residuals: list[float] = []
     steps: list[float] = []
     while True:
-        z_prev = chain.previous(z)
-        after = chain.at_once(z_prev)
+        z_prev = problem.previous(z)
+        after = problem.at_once(z_prev)
         r = after - z
         size, scale = largest(r), largest(z)
         tol = atol + rtol * scale  # (*B)
@@ -139,13 +139,13 @@ def iterate(
             break
         ready = size <= tol
         if structure not in ("identity", "zero") and (blocks is None or not ready.all()):
-            blocks = structured(jacobian_blocks(chain, z_prev, after), after, structure)
+            blocks = structured(jacobian_blocks(problem, z_prev, after), after, structure)
         delta = solve(blocks, r, structure=structure)
         moved = largest(delta)  # with exact blocks, the error of z to first order
         free = ~done  # a sample that passed the test stays
         done = done | (ready & (moved <= tol))
         steps.append(float(moved.max()))
-        stop = verdict(residuals, steps[-1], done, ready, count, chain.length, settings, budget)
+        stop = verdict(residuals, steps[-1], done, ready, count, problem.length, settings, budget)
         if stop is None and steps[-1] <= torch.finfo(guess.dtype).eps * float(scale.max()):
             stop = "stalled"
         if stop is not None:
@@ -189,24 +189,24 @@ def verdict(
 
 
 def windowed(
-    chain: Chain, guess: Tensor, settings: Newton, structure: str, budget: int | None
+    problem: Problem, guess: Tensor, settings: Newton, structure: str, budget: int | None
 ) -> Solution:
     """Window after window, each begun at the last state of the one before.
 
     A window of one step converges in one iteration, so the last state is always reached unless a
     step itself gives a NaN or an infinity.
     """
-    states, start, width, spent = guess, 0, settings.window or chain.length, 0
+    states, start, width, spent = guess, 0, settings.window or problem.length, 0
     taken = torch.zeros(guess.shape[1:-1], dtype=torch.long, device=guess.device)
     residuals: list[float] = []
     steps: list[float] = []
     reason: Reason = "residual"
-    while start < chain.length:
-        stop = min(start + width, chain.length)
-        z0 = chain.z0 if start == 0 else states[start - 1]
+    while start < problem.length:
+        stop = min(start + width, problem.length)
+        z0 = problem.z0 if start == 0 else states[start - 1]
         left = None if budget is None else max(budget - spent, 0)
         part = iterate(
-            chain.window(start, stop, z0), states[start:stop], settings, structure, left
+            problem.window(start, stop, z0), states[start:stop], settings, structure, left
         )
         spent, taken = spent + part.iterations, taken + part.sample_iterations
         residuals += part.residuals

@@ -12,11 +12,12 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from deeppcr.adjoint import attach
-from deeppcr.chain import Chain, Step, StepError, make_chain
+from deeppcr.adjoint import refuse_hidden_gradients
+from deeppcr.chain import Step, StepError
 from deeppcr.choice import Choice, choose
-from deeppcr.jacobian import STRUCTURES, Blocks
+from deeppcr.jacobian import STRUCTURES
 from deeppcr.newton import Newton, Solution, newton
+from deeppcr.problem import Blocks, Problem, attach, make_problem
 from deeppcr.report import ConvergenceError, ConvergenceWarning, Report
 
 METHODS = ("auto", "newton", "sequential")
@@ -124,59 +125,59 @@ def parallel_forward(
     if structure not in STRUCTURES:
         raise ValueError(f"jacobian must be callable or one of {STRUCTURES}, got {jacobian!r}")
     began = time.perf_counter()
-    chain = make_chain(
+    problem = make_problem(
         step,
         z0,
         xs,
         params,
         length=length,
+        lengths=lengths,
         per_layer_params=per_layer_params,
         vectorized=vectorized,
+        jacobian=jacobian if callable(jacobian) else None,
     )
-    if callable(jacobian):
-        chain = replace(chain, jacobian=jacobian)
-    if lengths is not None:
-        chain = ragged(chain, lengths)
     if backward == "autograd":
         if method == "newton":
             raise ValueError('backward="autograd" runs the loop: use method="auto"')
-        states = chain.run()
-        report = Report(True, "sequential", method="sequential", fell_back=True)
+        states = problem.run()
+        report = chosen_loop(problem, 'backward="autograd"')
     else:
-        settings = Newton() if solver is None else solver
+        refuse_hidden_gradients(problem.chain, problem.z0, problem.inputs, problem.shared)
         with torch.no_grad():
             if check:
-                check_step(chain)
-            states, report = compute(chain, guess, settings, structure, method, on_failure)
+                check_step(problem)
+            states, report = compute(problem, guess, solver, structure, method, on_failure)
         if torch.is_grad_enabled():
-            states = attach(chain, states)
+            states = attach(problem, states)
     report = replace(report, seconds=time.perf_counter() - began)
-    final = states[-1] if chain.length else chain.z0
-    return Trajectory(chain.restore(states), chain.restore(final), report)
+    final = states[-1] if problem.length else problem.z0
+    unpack = problem.chain.unpack
+    return Trajectory(unpack(states), unpack(final), report)
 
 
 def compute(
-    chain: Chain, guess: Any, settings: Newton, structure: str, method: str, on_failure: str
+    problem: Problem,
+    guess: Any,
+    solver: Newton | None,
+    structure: str,
+    method: str,
+    on_failure: str,
 ) -> tuple[Tensor, Report]:
     """The states without gradient, and what was done for them."""
-    choice = Choice(method, 0.0, 0.0, 0)
-    if method == "auto":
-        choice = choose(chain, structure)
-    explanation = str(choice) if method == "auto" else ""
-    if choice.method == "sequential" or chain.length == 0:
-        report = Report(
-            True,
-            "sequential",
-            exact_prefix=chain.length,
-            method="sequential",
-            fell_back=True,
-            explanation=explanation,
-        )
-        return chain.run(), report
-    wide = widened(chain)
-    first = first_guess(wide, guess)
-    budget = choice.budget if method == "auto" else None
-    solution = newton(wide, first, settings, structure=structure, budget=budget)
+    automatic = method == "auto"
+    choice = choose(problem, structure) if automatic else Choice(method, 0.0, 0.0, 0)
+    explanation = str(choice) if automatic else ""
+    if choice.method == "sequential" or problem.length == 0:
+        return problem.run(), chosen_loop(problem, explanation)
+    wide, settings = problem.widened(), Newton() if solver is None else solver
+    budget = choice.budget if automatic else None
+    try:
+        first = first_guess(wide, guess)
+        solution = newton(wide, first, settings, structure=structure, budget=budget)
+    except StepError as error:
+        if not automatic:
+            raise
+        return problem.run(), chosen_loop(problem, str(error))
     report = reported(solution, explanation)
     if not solution.converged:
         if on_failure == "raise":
@@ -185,13 +186,25 @@ def compute(
             report = replace(
                 report,
                 converged=True,
-                exact_prefix=chain.length,
+                exact_prefix=problem.length,
                 method="sequential",
                 fell_back=True,
             )
-            return chain.run(), report
+            return problem.run(), report
         warnings.warn(f"no convergence: {report}", ConvergenceWarning, stacklevel=4)
-    return solution.states.to(chain.z0.dtype), report
+    return solution.states.to(problem.z0.dtype), report
+
+
+def chosen_loop(problem: Problem, explanation: str) -> Report:
+    """The report of the loop where nothing else was tried."""
+    return Report(
+        True,
+        "sequential",
+        exact_prefix=problem.length,
+        method="sequential",
+        fell_back=True,
+        explanation=explanation,
+    )
 
 
 def reported(solution: Solution, explanation: str) -> Report:
@@ -208,87 +221,43 @@ def reported(solution: Solution, explanation: str) -> Report:
     )
 
 
-def first_guess(chain: Chain, guess: Any) -> Tensor:
+def first_guess(problem: Problem, guess: Any) -> Tensor:
     """The trajectory ``(L, *B, d)`` that the iteration starts from."""
-    shape = (chain.length, *chain.z0.shape)
+    shape = (problem.length, *problem.z0.shape)
     if callable(guess):
-        guess = guess(chain.restore(chain.z0), chain.xs, chain.params)
+        xs, params, _ = problem.chain.trees(problem.inputs, problem.shared)
+        guess = guess(problem.chain.unpack(problem.z0), xs, params)
     if isinstance(guess, str):
         if guess == "step0":
-            return chain.at_once(chain.z0.new_zeros(shape))
+            return problem.at_once(problem.z0.new_zeros(shape))
         if guess == "zeros":
-            return chain.z0.new_zeros(shape)
+            return problem.z0.new_zeros(shape)
         if guess == "hold":
-            return chain.z0.expand(shape)
+            return problem.z0.expand(shape)
         raise ValueError(f'guess must be "step0", "zeros", "hold" or states, got {guess!r}')
     leaves = pytree.tree_leaves(guess)
     flat = torch.cat(leaves, dim=-1) if all(isinstance(t, Tensor) for t in leaves) else None
     if flat is None or flat.shape != shape:
         got = type(guess).__name__ if flat is None else tuple(flat.shape)
         raise ValueError(f"guess must hold a trajectory {shape}, got {got}")
-    return flat.to(chain.z0)
+    return flat.to(problem.z0)
 
 
-def widened(chain: Chain) -> Chain:
-    """The chain with half-precision numbers in float32, others as they are."""
-    if chain.z0.dtype not in (torch.float16, torch.bfloat16):
-        return chain
-
-    def wide(t: Any) -> Any:
-        return t.float() if isinstance(t, Tensor) and t.is_floating_point() else t
-
-    return replace(
-        chain,
-        z0=chain.z0.float(),
-        xs=pytree.tree_map(wide, chain.xs),
-        params=pytree.tree_map(wide, chain.params),
-    )
-
-
-def ragged(chain: Chain, lengths: Tensor) -> Chain:
-    """The chain whose sample b stays where it is after ``lengths[b]`` steps."""
-    batch = tuple(chain.z0.shape[:-1])
-    if lengths.is_floating_point() or tuple(lengths.shape) != batch:
-        got = f"{lengths.dtype} of shape {tuple(lengths.shape)}"
-        raise ValueError(f"lengths must be integers of shape {batch}, got {got}")
-    if lengths.numel() and not (0 <= int(lengths.min()) and int(lengths.max()) <= chain.length):
-        got = f"{int(lengths.min())} to {int(lengths.max())}"
-        raise ValueError(f"lengths must be between 0 and {chain.length}, got {got}")
-    times = torch.arange(chain.length, device=lengths.device)
-    going = times.reshape(-1, *(1 for _ in batch)) < lengths  # (L, *B)
-    inner, blocks = chain.step, chain.jacobian
-
-    def step(z: Tensor, x: Any, params: Any) -> Tensor:
-        return torch.where(x[1].unsqueeze(-1), inner(z, x[0], params), z)
-
-    def masked(z_prev: Tensor, xs: Any, params: Any, z: Tensor) -> Tensor:
-        exact: Callable[..., Tensor] = blocks  # type: ignore[assignment]
-        found = exact(z_prev, xs[0], params, z)
-        dense = found.ndim == z.ndim + 1
-        ones = torch.ones_like(z)
-        keep = torch.diag_embed(ones) if dense else ones
-        return torch.where(xs[1][(...,) + (None,) * (1 + dense)], found, keep)
-
-    return replace(
-        chain, step=step, xs=(chain.xs, going), jacobian=None if blocks is None else masked
-    )
-
-
-def check_step(chain: Chain) -> None:
+def check_step(problem: Problem) -> None:
     """Raises ``StepError`` where the first step is random, mixes samples or can't be batched."""
-    if chain.length == 0:
+    if problem.length == 0:
         return
-    one = chain.window(0, 1, chain.z0)
+    one = problem.window(0, 1, problem.z0)
     once = one.run()[0]
     if not torch.equal(once, one.run()[0]):
         raise StepError("two calls of step on the same state differ: draw its noise beforehand")
-    held = chain.z0.expand(chain.length, *chain.z0.shape)
-    if not torch.allclose(chain.at_once(held)[0], once, rtol=1e-3, atol=1e-5):
+    held = problem.z0.expand(problem.length, *problem.z0.shape)
+    if not torch.allclose(problem.at_once(held)[0], once, rtol=1e-3, atol=1e-5):
         raise StepError("step gives other values with a leading time axis than for one state")
-    if chain.z0.ndim > 1 and chain.z0.shape[:-1].numel() > 1:
-        moved = chain.z0.clone()
+    if problem.z0.ndim > 1 and problem.z0.shape[:-1].numel() > 1:
+        moved = problem.z0.clone()
         moved.view(-1, moved.shape[-1])[0] += 1
-        after = chain.window(0, 1, moved).run()[0]
+        after = problem.window(0, 1, moved).run()[0]
         rows = (after, once)
         apart = [row.reshape(-1, row.shape[-1])[1:] for row in rows]
         if not torch.allclose(*apart, rtol=1e-4, atol=1e-6):

@@ -7,17 +7,50 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from deeppcr.adjoint import sequential_forward
+    from deeppcr.chain import StepError
+    from deeppcr.diagnose import Diagnosis, diagnose
+    from deeppcr.modules import GRU, LSTM, RNN
+    from deeppcr.newton import Newton
+    from deeppcr.ode import odeint
+    from deeppcr.recurrence import Trajectory, parallel_forward
+    from deeppcr.report import ConvergenceError, ConvergenceWarning, Report
     from deeppcr.scan import affine_scan, bidiagonal_solve, pcr_steps
+    from deeppcr.stack import DeepPCR
 
 _HOMES = {
+    "adjoint": ("sequential_forward",),
+    "chain": ("StepError",),
+    "diagnose": ("Diagnosis", "diagnose"),
+    "modules": ("GRU", "LSTM", "RNN"),
+    "newton": ("Newton",),
+    "ode": ("odeint",),
+    "recurrence": ("Trajectory", "parallel_forward"),
+    "report": ("ConvergenceError", "ConvergenceWarning", "Report"),
     "scan": ("affine_scan", "bidiagonal_solve", "pcr_steps"),
+    "stack": ("DeepPCR",),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [
+    "GRU",
+    "LSTM",
+    "RNN",
+    "ConvergenceError",
+    "ConvergenceWarning",
+    "DeepPCR",
+    "Diagnosis",
+    "Newton",
+    "Report",
+    "StepError",
+    "Trajectory",
     "affine_scan",
     "bidiagonal_solve",
+    "diagnose",
+    "odeint",
+    "parallel_forward",
     "pcr_steps",
+    "sequential_forward",
 ]
 
 

@@ -10,6 +10,7 @@ from torch.utils import _pytree as pytree
 
 Step = Callable[[Any, Any, Any], Any]
 Leaves = tuple[Tensor, ...]
+LeafStep = Callable[[Tensor, Leaves, Leaves], Any]
 
 
 class StepError(ValueError):
@@ -35,15 +36,21 @@ class Chain:
     vectorized: bool
     ragged: bool
 
+    def on_leaves(self, function: Step) -> LeafStep:
+        """A function of the user's ``(z, x, params)`` as one of ``(z, inputs, shared)``."""
+
+        def flat(z: Tensor, inputs: Leaves, shared: Leaves) -> Any:
+            inputs = inputs[1:] if self.ragged else inputs
+            count = 0 if self.xs_spec is None else self.xs_spec.num_leaves
+            params = inputs[count:] if self.per_layer else shared
+            xs = _tree(inputs[:count], self.xs_spec)
+            return function(self.unpack(z), xs, _tree(params, self.params_spec))
+
+        return flat
+
     def step(self, z: Tensor, inputs: Leaves, shared: Leaves) -> Tensor:
-        """One step, ``(*B, d) -> (*B, d)``; with the leaves of all steps, all of them at once."""
-        runs: Tensor | None = None
-        if self.ragged:
-            runs, inputs = inputs[0], inputs[1:]
-        count = 0 if self.xs_spec is None else self.xs_spec.num_leaves
-        xs = _tree(inputs[:count], self.xs_spec)
-        params = _tree(inputs[count:] if self.per_layer else shared, self.params_spec)
-        out, spec = pytree.tree_flatten(self.user_step(self.unpack(z), xs, params))
+        """One step, ``(*B, d) -> (*B, d)``."""
+        out, spec = pytree.tree_flatten(self.on_leaves(self.user_step)(z, inputs, shared))
         if spec != self.state_spec or any(
             o.shape != (*z.shape[:-1], n) or o.dtype != z.dtype
             for o, n in zip(out, self.widths, strict=True)
@@ -54,14 +61,18 @@ class Chain:
                 f"step must return a state like the one it takes: {want} of {z.dtype}; got {got}"
             )
         after = out[0] if len(out) == 1 else torch.cat(out, -1)
-        return after if runs is None else torch.where(runs.unsqueeze(-1), after, z)
+        return torch.where(inputs[0].unsqueeze(-1), after, z) if self.ragged else after
 
     def all(self, before: Tensor, inputs: Leaves, shared: Leaves) -> Tensor:
         """Every step at once, from the states before them: ``(L, *B, d) -> (L, *B, d)``."""
+        return self.run(self.step, before, inputs, shared)
+
+    def run(self, function: LeafStep, before: Tensor, inputs: Leaves, shared: Leaves) -> Tensor:
+        """A function of one step's arguments, for all steps at once."""
         if self.vectorized:
-            return self.step(before, inputs, shared)
+            return function(before, inputs, shared)
         try:
-            return torch.vmap(self.step, in_dims=(0, 0, None))(before, inputs, shared)
+            return torch.vmap(function, in_dims=(0, 0, None))(before, inputs, shared)
         except StepError:
             raise
         except RuntimeError as error:

@@ -7,17 +7,26 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from deeppcr.adjoint import sequential_forward
+    from deeppcr.chain import StepError
     from deeppcr.scan import affine_scan, bidiagonal_solve, pcr_steps
+    from deeppcr.steps import DenseStep
 
 _HOMES = {
+    "adjoint": ("sequential_forward",),
+    "chain": ("StepError",),
+    "steps": ("DenseStep",),
     "scan": ("affine_scan", "bidiagonal_solve", "pcr_steps"),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [
+    "DenseStep",
+    "StepError",
     "affine_scan",
     "bidiagonal_solve",
     "pcr_steps",
+    "sequential_forward",
 ]
 
 
@@ -30,4 +39,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return list(__all__)
+    return sorted(__all__)

@@ -130,8 +130,25 @@ def pullback(
         jacobian: the step's derivative in closed form, as in `sequential_forward`.
     """
     before = torch.cat([z0.unsqueeze(0), states[:-1]])
-    J = jacobians(chain, before, inputs, shared, jacobian)
+    known = chain.linearize(before, states, inputs, shared) if jacobian is None else None
+    if known is None:
+        J = jacobians(chain, before, inputs, shared, jacobian)
+        pull = pull_by_autograd(chain, before, inputs, shared)
+    else:
+        J, pull = chain.hold(known[0], inputs), known[1]
     adjoint = scan(J, cotangents, None, False, True, "auto")
+    running = adjoint
+    if chain.ragged and known is not None:
+        running = torch.where(inputs[0].unsqueeze(-1), adjoint, 0)
+    gradients = pull(running)
+    first = J[:1].mH if J.ndim > states.ndim else J[:1].conj()
+    return apply(first, adjoint[:1])[0], gradients[: len(inputs)], gradients[len(inputs) :]
+
+
+def pull_by_autograd(
+    chain: Chain, before: Tensor, inputs: Leaves, shared: Leaves
+) -> Callable[[Tensor], tuple[Tensor | None, ...]]:
+    """The pullback of all steps to their leaves, by one batched vjp; None for integer leaves."""
     leaves = (*inputs, *shared)
     moving = [leaf.is_floating_point() or leaf.is_complex() for leaf in leaves]
 
@@ -140,11 +157,12 @@ def pullback(
         full = tuple(next(rest) if m else leaf for m, leaf in zip(moving, leaves, strict=True))
         return chain.all(before, full[: len(inputs)], full[len(inputs) :])
 
-    moved = (leaf for m, leaf in zip(moving, leaves, strict=True) if m)
-    gradients = iter(torch.func.vjp(all_steps, *moved)[1](adjoint))
-    full = tuple(next(gradients) if m else None for m in moving)
-    first = J[:1].mH if J.ndim > states.ndim else J[:1].conj()
-    return apply(first, adjoint[:1])[0], full[: len(inputs)], full[len(inputs) :]
+    def pull(cotangent: Tensor) -> tuple[Tensor | None, ...]:
+        moved = [leaf for m, leaf in zip(moving, leaves, strict=True) if m]
+        gradients = iter(torch.func.vjp(all_steps, *moved)[1](cotangent) if moved else ())
+        return tuple(next(gradients) if m else None for m in moving)
+
+    return pull
 
 
 def jacobians(
@@ -152,7 +170,7 @@ def jacobians(
 ) -> Tensor:
     """``J_l`` of every step at the state before it: dense ``(L, *B, d, d)`` unless it is given."""
     if given is not None:
-        return chain.run(chain.on_leaves(given), before, inputs, shared)
+        return chain.hold(chain.run(chain.on_leaves(given), before, inputs, shared), inputs)
     basis = torch.eye(before.shape[-1], dtype=before.dtype, device=before.device)
 
     def rows(z: Tensor, inputs: Leaves, shared: Leaves) -> Tensor:

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
+from deeppcr.scan import hold
+
 Step = Callable[[Any, Any, Any], Any]
 Leaves = tuple[Tensor, ...]
 LeafStep = Callable[[Tensor, Leaves, Leaves], Any]
@@ -81,6 +83,31 @@ class Chain:
                 "write it without .item(), in-place writes and branches on values, or let it take "
                 "a leading axis of steps and pass vectorized=True, or use the plain loop"
             ) from error
+
+    def hold(self, J: Tensor, inputs: Leaves) -> Tensor:
+        """The Jacobians, with the identity where a sample of a ragged batch has ended."""
+        return hold(J, inputs[0], J.ndim > inputs[0].ndim + 1) if self.ragged else J
+
+    def linearize(self, before: Tensor, after: Tensor, inputs: Leaves, shared: Leaves) -> Any:
+        """What the step's own ``linearize`` says of all steps, on leaves; None if it has none."""
+        known = getattr(self.user_step, "linearize", None)
+        if known is None:
+            return None
+
+        def at_states(z: Any, xs: Any, params: Any) -> Any:
+            return known(z, self.unpack(after), xs, params)
+
+        J, pull = self.on_leaves(at_states)(before, inputs, shared)
+
+        def pull_leaves(cotangent: Tensor) -> tuple[Tensor | None, ...]:
+            by_xs, by_params = (pytree.tree_leaves(tree) for tree in pull(cotangent))
+            given = [
+                *([None] if self.ragged else []),
+                *by_xs[: 0 if self.xs_spec is None else None],
+            ]
+            return (*given, *by_params[: 0 if self.params_spec is None else None])
+
+        return J, pull_leaves
 
     def unpack(self, z: Tensor) -> Any:
         """The user's state, from ``(..., d)``."""

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from deeppcr.report import ConvergenceError, ConvergenceWarning, Report
     from deeppcr.scan import affine_scan, bidiagonal_solve, pcr_steps
     from deeppcr.stack import DeepPCR
+    from deeppcr.steps import DenseStep
 
 _HOMES = {
     "adjoint": ("sequential_forward",),
@@ -27,6 +28,7 @@ _HOMES = {
     "ode": ("odeint",),
     "recurrence": ("Trajectory", "parallel_forward"),
     "report": ("ConvergenceError", "ConvergenceWarning", "Report"),
+    "steps": ("DenseStep",),
     "scan": ("affine_scan", "bidiagonal_solve", "pcr_steps"),
     "stack": ("DeepPCR",),
 }
@@ -44,6 +46,7 @@ __all__ = [
     "Report",
     "StepError",
     "Trajectory",
+    "DenseStep",
     "affine_scan",
     "bidiagonal_solve",
     "diagnose",
@@ -63,4 +66,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return list(__all__)
+    return sorted(__all__)

@@ -11,10 +11,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from deeppcr.algorithms import apply
 from deeppcr.chain import Chain, Leaves, Step, StepError, make_chain
 from deeppcr.scan import scan
 
-Jacobian = Callable[[Tensor, Leaves, Leaves], Tensor]
+StepJacobian = Callable[[Any, Any, Any], Tensor]
 
 
 def sequential_forward(
@@ -26,6 +27,7 @@ def sequential_forward(
     length: int | None = None,
     per_layer_params: bool = False,
     backward: str = "parallel",
+    jacobian: StepJacobian | None = None,
     vectorized: bool = False,
     lengths: Tensor | None = None,
 ) -> Any:
@@ -43,6 +45,9 @@ def sequential_forward(
         length: number of steps, needed where neither ``xs`` nor ``params`` tells it.
         per_layer_params: the first axis of ``params`` counts the steps, too.
         backward: ``"parallel"``, or ``"autograd"`` for the ordinary walk.
+        jacobian: ``jacobian(z, x, params)``, the step's derivative by ``z`` in closed form:
+            ``(*B, d, d)``, or ``(*B, d)`` or ``(*B, 1)`` where it is diagonal or scalar; by
+            default it is found by automatic differentiation.
         vectorized: ``step`` also takes all steps at once, with a leading axis on every argument
             (on all but ``params``, if they are shared); without it, ``torch.vmap`` runs it so.
         lengths: number of steps of each sample, integers ``(*B,)``; later rows hold its last state.
@@ -73,9 +78,9 @@ def sequential_forward(
         vectorized=vectorized, lengths=lengths,
     )  # fmt: skip
     if backward == "autograd":
-        return chain.unpack(chain.run(start, inputs, shared))
+        return chain.unpack(chain.loop(start, inputs, shared))
     refuse_hidden_gradients(chain, start, inputs, shared)
-    states = _Sequential.apply(chain, len(inputs), start, *inputs, *shared)
+    states = _Sequential.apply(chain, jacobian, len(inputs), start, *inputs, *shared)
     return chain.unpack(states)
 
 
@@ -93,14 +98,6 @@ def refuse_hidden_gradients(chain: Chain, z0: Tensor, inputs: Leaves, shared: Le
         )
 
 
-def dense_jacobians(chain: Chain, before: Tensor, inputs: Leaves, shared: Leaves) -> Tensor:
-    """``J_l`` of every step at the state before it, ``(L, *B, d, d)``."""
-    after, pull = torch.func.vjp(lambda z: chain.all(z, inputs, shared), before)
-    basis = torch.eye(after.shape[-1], dtype=after.dtype, device=after.device)
-    rows = basis.view(-1, *[1] * (after.ndim - 1), after.shape[-1]).expand(-1, *after.shape)
-    return torch.vmap(lambda row: pull(row)[0], out_dims=-2)(rows).conj()
-
-
 def pullback(
     chain: Chain,
     z0: Tensor,
@@ -109,7 +106,7 @@ def pullback(
     shared: Leaves,
     cotangents: Tensor,
     *,
-    jacobian: Jacobian | None = None,
+    jacobian: StepJacobian | None = None,
 ) -> tuple[Tensor, Leaves, Leaves]:
     """The gradients of ``z0``, of the leaves by step and of the shared leaves.
 
@@ -120,27 +117,59 @@ def pullback(
         inputs: leaves with the steps on axis 0.
         shared: leaves that all steps share.
         cotangents: ``(L, *B, d)``, gradients of the loss by the states.
-        jacobian: ``(before, inputs, shared) -> J``, dense, diagonal or scalar as `affine_scan`
-            takes it; by default the dense one by automatic differentiation.
+        jacobian: the step's derivative in closed form, as in `sequential_forward`.
     """
     before = torch.cat([z0.unsqueeze(0), states[:-1]])
-    J = (jacobian or (lambda *a: dense_jacobians(chain, *a)))(before, inputs, shared)
+    known = chain.linearize(before, states, inputs, shared) if jacobian is None else None
+    if known is None:
+        J = jacobians(chain, before, inputs, shared, jacobian)
+        pull = pull_by_autograd(chain, before, inputs, shared)
+    else:
+        J, pull = chain.hold(known[0], inputs), known[1]
     adjoint = scan(J, cotangents, None, False, True, "auto")
-    moving = [leaf.is_floating_point() or leaf.is_complex() for leaf in (*inputs, *shared)]
-    leaves = (*inputs, *shared)
+    running = adjoint
+    if chain.ragged and known is not None:
+        running = torch.where(inputs[0].unsqueeze(-1), adjoint, 0)
+    gradients = pull(running)
+    first = J[:1].mH if J.ndim > states.ndim else J[:1].conj()
+    return apply(first, adjoint[:1])[0], gradients[: len(inputs)], gradients[len(inputs) :]
 
-    def all_steps(before: Tensor, *moved: Tensor) -> Tensor:
+
+def pull_by_autograd(
+    chain: Chain, before: Tensor, inputs: Leaves, shared: Leaves
+) -> Callable[[Tensor], tuple[Tensor | None, ...]]:
+    """The pullback of all steps to their leaves, by one batched vjp; None for integer leaves."""
+    leaves = (*inputs, *shared)
+    moving = [leaf.is_floating_point() or leaf.is_complex() for leaf in leaves]
+
+    def all_steps(*moved: Tensor) -> Tensor:
         rest = iter(moved)
         full = tuple(next(rest) if m else leaf for m, leaf in zip(moving, leaves, strict=True))
         return chain.all(before, full[: len(inputs)], full[len(inputs) :])
 
-    _, pull = torch.func.vjp(
-        all_steps, before, *(leaf for m, leaf in zip(moving, leaves, strict=True) if m)
-    )
-    first, *rest = pull(adjoint)
-    gradients = iter(rest)
-    full = tuple(next(gradients) if m else None for m in moving)
-    return first[0], full[: len(inputs)], full[len(inputs) :]
+    def pull(cotangent: Tensor) -> tuple[Tensor | None, ...]:
+        moved = [leaf for m, leaf in zip(moving, leaves, strict=True) if m]
+        gradients = iter(torch.func.vjp(all_steps, *moved)[1](cotangent) if moved else ())
+        return tuple(next(gradients) if m else None for m in moving)
+
+    return pull
+
+
+def jacobians(
+    chain: Chain, before: Tensor, inputs: Leaves, shared: Leaves, given: StepJacobian | None = None
+) -> Tensor:
+    """``J_l`` of every step at the state before it: dense ``(L, *B, d, d)`` unless it is given."""
+    if given is not None:
+        return chain.hold(chain.run(chain.on_leaves(given), before, inputs, shared), inputs)
+    basis = torch.eye(before.shape[-1], dtype=before.dtype, device=before.device)
+
+    def rows(z: Tensor, inputs: Leaves, shared: Leaves) -> Tensor:
+        after, pull = torch.func.vjp(lambda z: chain.step(z, inputs, shared), z)
+        ones = basis.view(-1, *[1] * (z.ndim - 1), z.shape[-1]).expand(-1, *after.shape)
+        return torch.vmap(lambda row: pull(row)[0], out_dims=-2)(ones).conj()
+
+    # the rows inside and the steps outside: a matrix of weights is then never copied by row
+    return chain.run(rows, before, inputs, shared)
 
 
 class _Sequential(torch.autograd.Function):
@@ -149,17 +178,21 @@ class _Sequential(torch.autograd.Function):
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(chain: Chain, count: int, z0: Tensor, *leaves: Tensor) -> Tensor:
-        return chain.run(z0, leaves[:count], leaves[count:])
+    def forward(
+        chain: Chain, jacobian: StepJacobian | None, count: int, z0: Tensor, *leaves: Tensor
+    ) -> Tensor:
+        return chain.loop(z0, leaves[:count], leaves[count:])
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        ctx.chain, ctx.count, *tensors = inputs
+        ctx.chain, ctx.jacobian, ctx.count, *tensors = inputs
         ctx.save_for_backward(output, *tensors)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Any, ...]:
         states, z0, *leaves = ctx.saved_tensors
         inputs, shared = tuple(leaves[: ctx.count]), tuple(leaves[ctx.count :])
-        first, by_step, common = pullback(ctx.chain, z0, states, inputs, shared, gradient)
-        return None, None, first, *by_step, *common
+        first, by_step, common = pullback(
+            ctx.chain, z0, states, inputs, shared, gradient, jacobian=ctx.jacobian
+        )
+        return None, None, None, first, *by_step, *common

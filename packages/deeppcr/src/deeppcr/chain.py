@@ -8,9 +8,12 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
+from deeppcr.scan import hold
+
 Step = Callable[[Any, Any, Any], Any]
 Leaves = tuple[Tensor, ...]
 _LEAF = pytree.tree_flatten(0)[1]
+LeafStep = Callable[[Tensor, Leaves, Leaves], Any]
 
 
 class StepError(ValueError):
@@ -36,14 +39,25 @@ class Chain:
     vectorized: bool
     ragged: bool
 
+    def on_leaves(self, function: Step) -> LeafStep:
+        """A function of the user's ``(z, x, params)`` as one of ``(z, inputs, shared)``."""
+
+        def flat(z: Tensor, inputs: Leaves, shared: Leaves) -> Any:
+            inputs = inputs[1:] if self.ragged else inputs
+            count = 0 if self.xs_spec is None else self.xs_spec.num_leaves
+            params = inputs[count:] if self.per_layer else shared
+            xs = _tree(inputs[:count], self.xs_spec)
+            return function(self.unpack(z), xs, _tree(params, self.params_spec))
+
+        return flat
+
     def step(self, z: Tensor, inputs: Leaves, shared: Leaves) -> Tensor:
-        """One step, ``(*B, d) -> (*B, d)``; with the leaves of all steps, all of them at once."""
-        xs, params, runs = self.trees(inputs, shared)
-        after = self.pack(self.user_step(self.unpack(z), xs, params), z)
-        return after if runs is None else torch.where(runs.unsqueeze(-1), after, z)
+        """One step, ``(*B, d) -> (*B, d)``."""
+        after = self.pack(self.on_leaves(self.user_step)(z, inputs, shared), z)
+        return torch.where(inputs[0].unsqueeze(-1), after, z) if self.ragged else after
 
     def pack(self, state: Any, like: Tensor) -> Tensor:
-        """A state of the user's as ``(..., d)``, its form checked against that of ``like``."""
+        """The user's state as ``(..., d)``, its form checked against that of ``like``."""
         out, spec = pytree.tree_flatten(state)
         if spec != self.state_spec or any(
             o.shape != (*like.shape[:-1], n) or o.dtype != like.dtype
@@ -56,26 +70,21 @@ class Chain:
             )
         return out[0] if len(out) == 1 else torch.cat(out, -1)
 
-    def trees(self, inputs: Leaves, shared: Leaves) -> tuple[Any, Any, Tensor | None]:
-        """The user's ``xs`` and ``params``, and which samples still run, None for all."""
-        runs: Tensor | None = None
-        if self.ragged:
-            runs, inputs = inputs[0], inputs[1:]
-        count = 0 if self.xs_spec is None else self.xs_spec.num_leaves
-        xs = _tree(inputs[:count], self.xs_spec)
-        return xs, _tree(inputs[count:] if self.per_layer else shared, self.params_spec), runs
+    def trees(self, inputs: Leaves, shared: Leaves) -> tuple[Any, Any]:
+        """The user's ``xs`` and ``params``."""
+        return self.on_leaves(lambda z, xs, params: (xs, params))(None, inputs, shared)
 
-    def run(self, z0: Tensor, inputs: Leaves, shared: Leaves) -> Tensor:
+    def loop(self, z0: Tensor, inputs: Leaves, shared: Leaves) -> Tensor:
         """The plain loop, ``(L, *B, d)``; the form of the state is checked once, not every step."""
         if self.length == 0:
             return z0.new_empty(0, *z0.shape)
-        xs, params, runs = self.trees(inputs, shared)
+        xs, params = self.trees(inputs, shared)
         each = _rows(params, self.length) if self.per_layer else [params] * self.length
-        marks = [None] * self.length if runs is None else runs.unsqueeze(-1).unbind(0)
+        runs = inputs[0].unsqueeze(-1).unbind(0) if self.ragged else [None] * self.length
         step, z, states = self.user_step, self.unpack(z0), []
-        for x, p, mark in zip(_rows(xs, self.length), each, marks, strict=True):
+        for x, p, run in zip(_rows(xs, self.length), each, runs, strict=True):
             after = step(z, x, p)
-            z = after if mark is None else _where(mark, after, z)
+            z = after if run is None else _where(run, after, z)
             if not states:
                 self.pack(z, z0)
             states.append(z)
@@ -86,10 +95,14 @@ class Chain:
 
     def all(self, before: Tensor, inputs: Leaves, shared: Leaves) -> Tensor:
         """Every step at once, from the states before them: ``(L, *B, d) -> (L, *B, d)``."""
+        return self.run(self.step, before, inputs, shared)
+
+    def run(self, function: LeafStep, before: Tensor, inputs: Leaves, shared: Leaves) -> Tensor:
+        """A function of one step's arguments, for all steps at once."""
         if self.vectorized:
-            return self.step(before, inputs, shared)
+            return function(before, inputs, shared)
         try:
-            return torch.vmap(self.step, in_dims=(0, 0, None))(before, inputs, shared)
+            return torch.vmap(function, in_dims=(0, 0, None))(before, inputs, shared)
         except StepError:
             raise
         except RuntimeError as error:
@@ -98,6 +111,31 @@ class Chain:
                 "write it without .item(), in-place writes and branches on values, or let it take "
                 "a leading axis of steps and pass vectorized=True, or use the plain loop"
             ) from error
+
+    def hold(self, J: Tensor, inputs: Leaves) -> Tensor:
+        """The Jacobians, with the identity where a sample of a ragged batch has ended."""
+        return hold(J, inputs[0], J.ndim > inputs[0].ndim + 1) if self.ragged else J
+
+    def linearize(self, before: Tensor, after: Tensor, inputs: Leaves, shared: Leaves) -> Any:
+        """What the step's own ``linearize`` says of all steps, on leaves; None if it has none."""
+        known = getattr(self.user_step, "linearize", None)
+        if known is None:
+            return None
+
+        def at_states(z: Any, xs: Any, params: Any) -> Any:
+            return known(z, self.unpack(after), xs, params)
+
+        J, pull = self.on_leaves(at_states)(before, inputs, shared)
+
+        def pull_leaves(cotangent: Tensor) -> tuple[Tensor | None, ...]:
+            by_xs, by_params = (pytree.tree_leaves(tree) for tree in pull(cotangent))
+            given = [
+                *([None] if self.ragged else []),
+                *by_xs[: 0 if self.xs_spec is None else None],
+            ]
+            return (*given, *by_params[: 0 if self.params_spec is None else None])
+
+        return J, pull_leaves
 
     def unpack(self, z: Tensor) -> Any:
         """The user's state, from ``(..., d)``."""
@@ -173,9 +211,9 @@ def _rows(tree: Any, length: int) -> Sequence[Any]:
     return [pytree.tree_unflatten(list(row), spec) for row in columns]
 
 
-def _where(mark: Tensor, after: Any, before: Any) -> Any:
-    """The state after the step where ``mark``, else the one before."""
-    return pytree.tree_map(lambda a, b: torch.where(mark, a, b), after, before)
+def _where(run: Tensor, after: Any, before: Any) -> Any:
+    """The state after the step where ``run``, else the one before."""
+    return pytree.tree_map(lambda a, b: torch.where(run, a, b), after, before)
 
 
 def _tree(leaves: Leaves, spec: Any) -> Any:

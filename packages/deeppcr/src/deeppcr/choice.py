@@ -84,7 +84,7 @@ def newton_iteration(problem: Problem, work: Work, structure: str) -> float:
     entries = length * problem.z0.numel() * (features if dense else 1)
     if structure in ("identity", "zero"):
         jacobian = 0.0
-    elif problem.jacobian is not None:
+    elif problem.jacobian or hasattr(problem.chain.user_step, "linearize"):
         jacobian = 2 * OP * work.operations + ELEMENT * entries
     else:
         jacobian = 3 * evaluate + features * once * 2

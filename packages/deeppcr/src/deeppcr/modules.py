@@ -9,10 +9,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from deeppcr.cells import GruStep, LstmStep, ReluStep, TanhStep
+from deeppcr.cells import GruStep, LstmStep
 from deeppcr.newton import Newton
 from deeppcr.recurrence import parallel_forward
 from deeppcr.report import Report
+from deeppcr.steps import DenseStep
 
 
 class Recurrent(nn.Module):
@@ -35,6 +36,7 @@ class Recurrent(nn.Module):
     """
 
     torch_class: ClassVar[type[nn.RNNBase]]
+    gates: ClassVar[int] = 1
 
     def __init__(
         self,
@@ -60,7 +62,7 @@ class Recurrent(nn.Module):
         self.method, self.solver = method, solver
         self.last_reports: tuple[Report, ...] = ()
         bound = 1 / math.sqrt(hidden_size)
-        gates = self.cell().gates * hidden_size
+        gates = self.gates * hidden_size
         for layer in range(num_layers):
             width = input_size if layer == 0 else hidden_size
             shapes = {"weight_ih": (gates, width), "weight_hh": (gates, hidden_size)}
@@ -154,12 +156,16 @@ class Recurrent(nn.Module):
             self.cell(),
             z0,
             F.linear(out, w_ih, b_ih),
-            (w_hh,) if b_hh is None else (w_hh, b_hh),
+            self.weights(w_hh, b_hh),
             method=self.method,
             solver=self.solver,
             vectorized=True,
         )
         return run.states[..., : self.hidden_size], run.final, run.report
+
+    def weights(self, weight: Any, bias: Any) -> Any:
+        """The step's parameters."""
+        return (weight,) if bias is None else (weight, bias)
 
     def initial(self, hx: Any, out: Tensor) -> Tensor:
         """The state that each layer starts from, ``(num_layers, *B, state)``."""
@@ -202,9 +208,13 @@ class RNN(Recurrent):
         self.nonlinearity = nonlinearity
         super().__init__(*args, **options)
 
-    def cell(self) -> TanhStep | ReluStep:
+    def cell(self) -> DenseStep:
         """The tanh or relu step."""
-        return TanhStep() if self.nonlinearity == "tanh" else ReluStep()
+        return DenseStep(self.nonlinearity)
+
+    def weights(self, weight: Any, bias: Any) -> Any:
+        """The weight alone where there is no bias."""
+        return weight if bias is None else (weight, bias)
 
 
 class GRU(Recurrent):
@@ -218,6 +228,7 @@ class GRU(Recurrent):
     """
 
     torch_class = nn.GRU
+    gates = 3
 
     def cell(self) -> GruStep:
         """The GRU's step."""
@@ -235,6 +246,7 @@ class LSTM(Recurrent):
     """
 
     torch_class = nn.LSTM
+    gates = 4
 
     def cell(self) -> LstmStep:
         """The LSTM's step."""

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TypeAlias
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from deeppcr.adjoint import pullback
+from deeppcr.adjoint import StepJacobian, pullback
 from deeppcr.chain import Chain, Leaves, make_chain
 
-Blocks: TypeAlias = Callable[[Tensor, Any, Any, Tensor], Tensor]
 HALF = (torch.float16, torch.bfloat16)
 
 
@@ -25,8 +24,7 @@ class Problem:
         z0: first state, ``(*B, d)``.
         inputs: tensors with the steps on axis 0.
         shared: tensors that all steps share.
-        jacobian: exact blocks of all steps at once, ``(z_prev, xs, params, z)``; None for
-            automatic differentiation.
+        jacobian: the step's derivative in closed form, or None.
         layers: what the loop calls in place of the step with its parameters, or None.
     """
 
@@ -34,7 +32,7 @@ class Problem:
     z0: Tensor
     inputs: Leaves
     shared: Leaves
-    jacobian: Blocks | None = None
+    jacobian: StepJacobian | None = None
     layers: Sequence[Callable[[Tensor], Tensor]] | None = None
 
     @property
@@ -45,7 +43,7 @@ class Problem:
     def run(self) -> Tensor:
         """The states ``(L, *B, d)`` by the plain loop."""
         if not self.layers:
-            return self.chain.run(self.z0, self.inputs, self.shared)
+            return self.chain.loop(self.z0, self.inputs, self.shared)
         z, states = self.z0, []
         for layer in self.layers:
             z = layer(z)
@@ -84,39 +82,12 @@ def wide(t: Tensor) -> Tensor:
     return t.float() if t.dtype in HALF else t
 
 
-def make_problem(step: Any, *args: Any, jacobian: Blocks | None = None, **options: Any) -> Problem:
-    """The problem of a step function; arguments as of ``deeppcr.chain.make_chain``.
-
-    A method ``step.jacobian`` gives the blocks where ``jacobian`` is None.
-    """
+def make_problem(
+    step: Any, *args: Any, jacobian: StepJacobian | None = None, **options: Any
+) -> Problem:
+    """The problem of a step function; arguments as of ``deeppcr.chain.make_chain``."""
     chain, z0, inputs, shared = make_chain(step, *args, **options)
-    blocks = getattr(step, "jacobian", None) if jacobian is None else jacobian
-    return Problem(chain, z0, inputs, shared, blocks, getattr(step, "layers", None))
-
-
-def analytic_blocks(
-    problem: Problem, z_prev: Tensor, inputs: Leaves, shared: Leaves, z: Tensor
-) -> Tensor:
-    """The blocks by the problem's own Jacobian: ``(L, *B, d, d)`` or ``(L, *B, d)``.
-
-    Raises:
-        ValueError: where it gives another shape.
-    """
-    if problem.jacobian is None:
-        raise ValueError("the problem has no Jacobian of its own")
-    xs, params, runs = problem.chain.trees(inputs, shared)
-    blocks = problem.jacobian(z_prev, xs, params, z)
-    dense = blocks.ndim == z.ndim + 1
-    try:
-        blocks = blocks.expand((*z.shape, z.shape[-1]) if dense else z.shape)
-    except RuntimeError:
-        want = f"{(*z.shape, z.shape[-1])} or {tuple(z.shape)}"
-        raise ValueError(f"jacobian must give {want}, got {tuple(blocks.shape)}") from None
-    if runs is None:
-        return blocks
-    ones = torch.ones_like(z)  # a sample that has ended keeps its state
-    keep = torch.diag_embed(ones) if dense else ones
-    return torch.where(runs[(...,) + (None,) * (1 + dense)], blocks, keep)
+    return Problem(chain, z0, inputs, shared, jacobian, getattr(step, "layers", None))
 
 
 def attach(problem: Problem, states: Tensor) -> Tensor:
@@ -145,17 +116,8 @@ class _Solved(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Any, ...]:
         states, z0, *leaves = ctx.saved_tensors
         problem, count = ctx.problem, len(ctx.problem.inputs)
-
-        def blocks(z_prev: Tensor, inputs: Leaves, shared: Leaves) -> Tensor:
-            return analytic_blocks(problem, z_prev, inputs, shared, states)
-
+        inputs, shared = tuple(leaves[:count]), tuple(leaves[count:])
         first, by_step, common = pullback(
-            problem.chain,
-            z0,
-            states,
-            tuple(leaves[:count]),
-            tuple(leaves[count:]),
-            gradient,
-            jacobian=None if problem.jacobian is None else blocks,
+            problem.chain, z0, states, inputs, shared, gradient, jacobian=problem.jacobian
         )
         return None, None, first, *by_step, *common

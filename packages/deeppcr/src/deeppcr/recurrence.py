@@ -12,12 +12,12 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from deeppcr.adjoint import refuse_hidden_gradients
+from deeppcr.adjoint import StepJacobian, refuse_hidden_gradients
 from deeppcr.chain import Step, StepError
 from deeppcr.choice import Choice, choose
 from deeppcr.jacobian import STRUCTURES
 from deeppcr.newton import Newton, Solution, newton
-from deeppcr.problem import Blocks, Problem, attach, make_problem
+from deeppcr.problem import Problem, attach, make_problem
 from deeppcr.report import ConvergenceError, ConvergenceWarning, Report
 
 METHODS = ("auto", "newton", "sequential")
@@ -52,7 +52,7 @@ def parallel_forward(
     *,
     length: int | None = None,
     lengths: Tensor | None = None,
-    jacobian: str | Blocks = "auto",
+    jacobian: str | StepJacobian = "auto",
     guess: Any = "step0",
     solver: Newton | None = None,
     method: str = "auto",
@@ -67,16 +67,16 @@ def parallel_forward(
     Args:
         step: pure function ``(z, x, params) -> z``. The last axis of a state is its features, the
             axes before it a batch whose samples do not depend on one another. A method
-            ``step.jacobian(z_prev, xs, params, z)`` is used where there is one.
+            ``step.linearize`` (see ``deeppcr.steps``) is used where there is one.
         z0: first state ``(*B, d)``, or a tree of such with the same batch.
         xs: tree of inputs, every tensor ``(L, ...)``.
         params: tree of parameters. What requires a gradient must come in here, not by closure.
         length: L, where neither ``xs`` nor per-layer parameters tell it.
         lengths: ``(*B)`` integers, each at most L: samples keep their state after their last step.
         jacobian: ``"auto"`` and ``"dense"`` for exact blocks, ``"diag"`` and ``"scalar"`` for a
-            part of them, ``"identity"`` for Picard's iteration, ``"zero"`` for Jacobi's; or a
-            function ``(z_prev, xs, params, z) -> (L, *B, d, d)`` or ``(L, *B, d)`` that gives the
-            exact blocks of all steps at once, ``z = step(z_prev)`` already computed.
+            part of them, ``"identity"`` for Picard's iteration, ``"zero"`` for Jacobi's; or the
+            exact derivative of one step, ``jacobian(z, x, params)``, ``(*B, d, d)`` or, where it
+            is diagonal, ``(*B, d)``.
         guess: first trajectory: ``"step0"`` (each step applied to zeros), ``"zeros"``, ``"hold"``
             (z0 everywhere), a trajectory like ``states``, or a function ``(z0, xs, params)``.
         solver: tolerances, damping, windows, Anderson's mixing; None for ``Newton()``.
@@ -225,7 +225,7 @@ def first_guess(problem: Problem, guess: Any) -> Tensor:
     """The trajectory ``(L, *B, d)`` that the iteration starts from."""
     shape = (problem.length, *problem.z0.shape)
     if callable(guess):
-        xs, params, _ = problem.chain.trees(problem.inputs, problem.shared)
+        xs, params = problem.chain.trees(problem.inputs, problem.shared)
         guess = guess(problem.chain.unpack(problem.z0), xs, params)
     if isinstance(guess, str):
         if guess == "step0":

@@ -201,9 +201,7 @@ def _backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
     return grad_A, other, grad_z0, None, None, None
 
 
-def _outer(
-    cotangent: Tensor, state: Tensor, z0: Tensor | None, reverse: bool, A: Tensor
-) -> Tensor:
+def _outer(cotangent: Tensor, state: Tensor, z0: Tensor | None, reverse: bool, A: Tensor) -> Tensor:
     """The gradient of the blocks: row l is ``cotangent_l state_{l-1}^H``, in the shape of A."""
     none = torch.zeros_like(state[:1])
     before = none if z0 is None else z0.expand_as(state[0])[None]
@@ -323,9 +321,13 @@ def _ragged(A: Tensor, b: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
             f"got {lengths.dtype} of shape {tuple(lengths.shape)}"
         )
     steps = torch.arange(len(b), device=b.device).view(-1, *[1] * lengths.ndim)
-    runs = (steps < lengths).unsqueeze(-1)
-    b = torch.where(runs, b, 0)
-    if A.ndim > b.ndim:
-        identity = torch.eye(A.shape[-1], dtype=A.dtype, device=A.device)
-        return torch.where(runs.unsqueeze(-1), A, identity), b
-    return torch.where(runs, A, 1), b
+    runs = steps < lengths
+    return hold(A, runs, A.ndim > b.ndim), torch.where(runs.unsqueeze(-1), b, 0)
+
+
+def hold(A: Tensor, runs: Tensor, dense: bool) -> Tensor:
+    """The blocks where ``runs``, ``(L, *B)``, and the identity elsewhere."""
+    if not dense:
+        return torch.where(runs.unsqueeze(-1), A, 1)
+    identity = torch.eye(A.shape[-1], dtype=A.dtype, device=A.device)
+    return torch.where(runs[..., None, None], A, identity)

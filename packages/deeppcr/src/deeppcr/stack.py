@@ -8,17 +8,22 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call
 
 from deeppcr.newton import Newton
 from deeppcr.recurrence import parallel_forward
 from deeppcr.report import Report
+from deeppcr.steps import DenseStep, Pull
 
 LONGEST_PERIOD = 8  # modules of one block in a flat Sequential
 SHORTEST_RUN = 4  # blocks; below, a run is not worth stacking parameters for
-POINTWISE = (nn.Tanh, nn.Sigmoid, nn.ReLU, nn.Identity)
+POINTWISE: dict[type[nn.Module], str] = {
+    nn.Tanh: "tanh",
+    nn.Sigmoid: "sigmoid",
+    nn.ReLU: "relu",
+    nn.Identity: "identity",
+}
 
 
 @dataclass(frozen=True)
@@ -53,31 +58,27 @@ class BlockStep:
         return self.flat(lambda z: functional_call(self.block, params, (z,)))(z)
 
 
-class DenseStep(BlockStep):
-    """Blocks ``Linear`` then a pointwise function, all at once, with their Jacobian."""
+class DenseBlockStep(BlockStep):
+    """Blocks ``Linear`` then a pointwise function: their derivatives are known."""
 
-    def __call__(self, z: Tensor, x: None, params: dict[str, Tensor]) -> Tensor:
-        """The output of one block, or of all where ``z`` and the weights have a leading axis."""
-        weight, bias = params["0.weight"], params.get("0.bias")
-        if weight.ndim == 2:
-            return self.block[1](F.linear(z, weight, bias))
-        flat = z.reshape(len(z), -1, z.shape[-1])  # (L, B, d)
-        out = flat @ weight.mT if bias is None else torch.baddbmm(bias[:, None], flat, weight.mT)
-        return self.block[1](out.reshape(z.shape))
+    def __init__(self, blocks: Sequence[nn.Sequential], shape: torch.Size | None) -> None:
+        super().__init__(blocks, shape)
+        self.dense = DenseStep(POINTWISE[type(blocks[0][1])])
 
-    def jacobian(self, z: Tensor, x: None, params: dict[str, Tensor], after: Tensor) -> Tensor:
-        """``diag(slope) W`` with the slope from the blocks' outputs ``(L, *B, d)``."""
-        kind, weight = self.block[1], params["0.weight"]  # (L, d, d)
-        weight = weight.reshape(len(weight), *(1 for _ in z.shape[1:-1]), *weight.shape[1:])
-        if isinstance(kind, nn.Identity):
-            return weight
-        if isinstance(kind, nn.Tanh):
-            slope = 1 - after.square()
-        elif isinstance(kind, nn.Sigmoid):
-            slope = after * (1 - after)
-        else:
-            slope = (after > 0).to(after)
-        return slope.unsqueeze(-1) * weight
+    def linearize(
+        self, before: Tensor, after: Tensor, xs: None, params: dict[str, Tensor]
+    ) -> tuple[Tensor, Pull]:
+        """What the dense step says, its gradients by the names of the parameters."""
+        bias = params.get("0.bias")
+        weights = params["0.weight"] if bias is None else (params["0.weight"], bias)
+        blocks, pull = self.dense.linearize(before, after, None, weights)
+
+        def by_name(cotangent: Tensor) -> tuple[None, dict[str, Tensor]]:
+            grads = pull(cotangent)[1]
+            found = (grads,) if bias is None else grads
+            return None, dict(zip(params, found, strict=True))
+
+        return blocks, by_name
 
 
 class DeepPCR(nn.Sequential):
@@ -158,7 +159,6 @@ class DeepPCR(nn.Sequential):
             method=self.method,
             solver=self.solver,
             per_layer_params=True,
-            vectorized=isinstance(step, DenseStep),
         )
         return result.final.reshape(z.shape), result.report
 
@@ -167,7 +167,7 @@ def block_step(blocks: Sequence[nn.Sequential], shape: torch.Size | None) -> Blo
     """The blocks as a step, with its Jacobian where that is known."""
     first = blocks[0]
     dense = len(first) == 2 and type(first[0]) is nn.Linear and type(first[1]) in POINTWISE
-    return DenseStep(blocks, shape) if dense else BlockStep(blocks, shape)
+    return DenseBlockStep(blocks, shape) if dense else BlockStep(blocks, shape)
 
 
 def rowwise(block: nn.Module) -> bool:

@@ -39,17 +39,16 @@ class Chain:
     vectorized: bool
     ragged: bool
 
+    def trees(self, inputs: Leaves, shared: Leaves) -> tuple[Any, Any]:
+        """The user's ``xs`` and ``params``."""
+        inputs = inputs[1:] if self.ragged else inputs
+        count = 0 if self.xs_spec is None else self.xs_spec.num_leaves
+        params = inputs[count:] if self.per_layer else shared
+        return _tree(inputs[:count], self.xs_spec), _tree(params, self.params_spec)
+
     def on_leaves(self, function: Step) -> LeafStep:
         """A function of the user's ``(z, x, params)`` as one of ``(z, inputs, shared)``."""
-
-        def flat(z: Tensor, inputs: Leaves, shared: Leaves) -> Any:
-            inputs = inputs[1:] if self.ragged else inputs
-            count = 0 if self.xs_spec is None else self.xs_spec.num_leaves
-            params = inputs[count:] if self.per_layer else shared
-            xs = _tree(inputs[:count], self.xs_spec)
-            return function(self.unpack(z), xs, _tree(params, self.params_spec))
-
-        return flat
+        return lambda z, inputs, shared: function(self.unpack(z), *self.trees(inputs, shared))
 
     def step(self, z: Tensor, inputs: Leaves, shared: Leaves) -> Tensor:
         """One step, ``(*B, d) -> (*B, d)``."""
@@ -69,10 +68,6 @@ class Chain:
                 f"step must return a state like the one it takes: {want} of {like.dtype}; got {got}"
             )
         return out[0] if len(out) == 1 else torch.cat(out, -1)
-
-    def trees(self, inputs: Leaves, shared: Leaves) -> tuple[Any, Any]:
-        """The user's ``xs`` and ``params``."""
-        return self.on_leaves(lambda z, xs, params: (xs, params))(None, inputs, shared)
 
     def loop(self, z0: Tensor, inputs: Leaves, shared: Leaves) -> Tensor:
         """The plain loop, ``(L, *B, d)``; the form of the state is checked once, not every step."""

@@ -5,6 +5,7 @@ The step is counted, not timed: the same input always gives the same choice, and
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,13 +14,18 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from deeppcr import kernel
+from deeppcr.cost import linear_method
 from deeppcr.problem import Problem
 
-OP = 4.0e-6  # s, one torch operation from Python, without its arithmetic
-FLOP = 1.0e-10  # s, one multiply-add of a small matrix product on one core
+OP = 1.4e-6  # s, one torch operation from Python, without its arithmetic
+FLOP = 5.0e-11  # s, one multiply-add of a small matrix product on one core
 BATCHED = 6.0e-10  # s, one multiply-add of the same products for all steps at once
 ELEMENT = 1.0e-9  # s, one number written by an elementwise operation
 VMAP = 60.0e-6  # s, entering torch.func.vmap once
+KERNEL = 6.0e-10  # s, one multiply-add of the kernel's substitution
+ROW = 1.0e-8  # s, one row of it
+ROW_WORK = 8  # multiply-adds that the rest of a row costs in torch's sweeps
 ITERATIONS = 6  # of a contracting chain: 4 or 5 to 1e-4, and one for the check
 MARGIN = 0.7  # Newton must promise this share of the loop's time
 BUDGET = 0.3  # share of the loop's time that is spent before the residual must fall tenfold
@@ -88,8 +94,23 @@ def newton_iteration(problem: Problem, work: Work, structure: str) -> float:
         jacobian = 2 * OP * work.operations + ELEMENT * entries
     else:
         jacobian = 3 * evaluate + features * once * 2
-    solve = solve_seconds(length, problem.z0.numel() // features, features, dense=dense)
+    solve = solve_seconds(problem, dense=dense)
     return evaluate + jacobian + solve + 12 * OP + 6 * ELEMENT * length * problem.z0.numel()
+
+
+def solve_seconds(problem: Problem, *, dense: bool) -> float:
+    """Predicted seconds of the linear solve of one iteration."""
+    length, width = problem.length, problem.z0.shape[-1]
+    batch = problem.z0.numel() // width
+    b = problem.z0.expand(length, *problem.z0.shape)
+    if kernel.takes(b):
+        return 8 * OP + length * batch * (ROW + width * (width if dense else 1) * KERNEL)
+    method = linear_method(b.unsqueeze(-1) if dense else b, b)
+    if method == "serial":
+        return length * (6 * OP + batch * width * (width if dense else 1) * FLOP)
+    sweeps, products = math.log2(length), width**3 if dense else width
+    passes = sweeps if method == "pcr" else 2
+    return 12 * OP * sweeps + BATCHED * length * batch * passes * (products + 2 * ROW_WORK)
 
 
 def fits(problem: Problem, structure: str) -> bool:

@@ -18,17 +18,20 @@ from deeppcr import kernel
 from deeppcr.cost import linear_method
 from deeppcr.problem import Problem
 
-OP = 1.4e-6  # s, one torch operation from Python, without its arithmetic
-FLOP = 5.0e-11  # s, one multiply-add of a small matrix product on one core
-BATCHED = 6.0e-10  # s, one multiply-add of the same products for all steps at once
-ELEMENT = 1.0e-9  # s, one number written by an elementwise operation
-VMAP = 60.0e-6  # s, entering torch.func.vmap once
-KERNEL = 6.0e-10  # s, one multiply-add of the kernel's substitution
-ROW = 1.0e-8  # s, one row of it
-ROW_WORK = 8  # multiply-adds that the rest of a row costs in torch's sweeps
+OP = 1.1e-6  # s, one torch operation from Python, without its arithmetic
+ELEMENT = 1.3e-9  # s, one number that an elementwise operation writes
+FLOP = 5.0e-11  # s, one multiply-add of a matrix product
+BATCHED = 5.0e-10  # s, the same where every step has a matrix of its own
+VMAP = 9.0e-5  # s, entering torch.func.vmap
+DERIVE = 3.5e-4  # s, entering automatic differentiation for the blocks
+ENTRY = 1.2e-8  # s, one number of a block by automatic differentiation
+KNOWN = 2.0e-9  # s, one number of a block in closed form
+ROW = 8.0e-9  # s, one row of the kernel's substitution
+KERNEL = 3.0e-10  # s, one multiply-add of it
+SWEEP = 8  # multiply-adds that torch's sweeps spend on a row besides its products
 ITERATIONS = 6  # of a contracting chain: 4 or 5 to 1e-4, and one for the check
-MARGIN = 0.7  # Newton must promise this share of the loop's time
-BUDGET = 0.3  # share of the loop's time that is spent before the residual must fall tenfold
+MARGIN = 0.5  # Newton must promise this share of the loop's time
+BUDGET = 4  # iterations, at most a third of the loop's time, before each must pay
 SHORT = 2.0e-3  # s, a loop that is not worth counting
 MEMORY = 2**30  # bytes of blocks beyond which the loop runs
 
@@ -44,12 +47,11 @@ class Work:
 
 @dataclass(frozen=True)
 class Choice:
-    """The method, what it and the loop should cost, and the iterations that are free."""
+    """The method, and what it and the loop should cost; 0 where that was not asked."""
 
     method: str
-    loop_seconds: float
-    newton_seconds: float
-    budget: int
+    loop_seconds: float = 0.0
+    newton_seconds: float = 0.0
 
     def __str__(self) -> str:
         """The two costs that were compared."""
@@ -69,48 +71,45 @@ def choose(problem: Problem, structure: str) -> Choice:
     size = problem.z0.numel()  # B d
     least = problem.length * (2 * OP + size * ELEMENT)
     if least < SHORT or not fits(problem, structure):
-        return Choice("sequential", least, 0.0, 0)
+        return Choice("sequential", least)
     work = count_step(problem)
     each = OP * work.operations + FLOP * work.multiply_adds + ELEMENT * work.elements
     loop = problem.length * each
-    iteration = newton_iteration(problem, work, structure)
-    budget = max(1, int(BUDGET * loop / iteration))
-    total = ITERATIONS * iteration
+    total = ITERATIONS * newton_iteration(problem, work, structure)
     method = "newton" if total <= MARGIN * loop else "sequential"
-    return Choice(method, loop, total, budget)
+    return Choice(method, loop, total)
 
 
 def newton_iteration(problem: Problem, work: Work, structure: str) -> float:
     """Predicted seconds of one iteration: all steps at once, their Jacobians, one solve."""
-    length, features = problem.length, problem.z0.shape[-1]
-    dense = structure in ("auto", "dense")
-    once = length * (BATCHED * work.multiply_adds + ELEMENT * work.elements)
-    enter = 0.0 if problem.chain.vectorized else VMAP
-    evaluate = enter + OP * work.operations + once
-    entries = length * problem.z0.numel() * (features if dense else 1)
+    length, width, numbers = problem.length, problem.z0.shape[-1], problem.z0.numel()
+    known = problem.jacobian or hasattr(problem.chain.user_step, "linearize")
+    flop = BATCHED if problem.chain.per_layer else FLOP
+    evaluate = OP * work.operations
+    evaluate += length * (flop * work.multiply_adds + ELEMENT * work.elements)
+    evaluate += 0.0 if problem.chain.vectorized else VMAP
+    update = 12 * (OP + ELEMENT * length * numbers)
     if structure in ("identity", "zero"):
-        jacobian = 0.0
-    elif problem.jacobian or hasattr(problem.chain.user_step, "linearize"):
-        jacobian = 2 * OP * work.operations + ELEMENT * entries
-    else:
-        jacobian = 3 * evaluate + features * once * 2
-    solve = solve_seconds(problem, dense=dense)
-    return evaluate + jacobian + solve + 12 * OP + 6 * ELEMENT * length * problem.z0.numel()
+        return evaluate + update
+    entries = length * numbers * width
+    derive = 20 * OP + KNOWN * entries if known else DERIVE + ENTRY * entries
+    return evaluate + update + derive + solve_seconds(problem, dense=structure in ("auto", "dense"))
 
 
 def solve_seconds(problem: Problem, *, dense: bool) -> float:
     """Predicted seconds of the linear solve of one iteration."""
     length, width = problem.length, problem.z0.shape[-1]
-    batch = problem.z0.numel() // width
+    batch, inner = problem.z0.numel() // width, width if dense else 1
     b = problem.z0.expand(length, *problem.z0.shape)
     if kernel.takes(b):
-        return 8 * OP + length * batch * (ROW + width * (width if dense else 1) * KERNEL)
+        return 20 * OP + length * batch * (ROW + width * inner * KERNEL)
     method = linear_method(b.unsqueeze(-1) if dense else b, b)
     if method == "serial":
-        return length * (6 * OP + batch * width * (width if dense else 1) * FLOP)
-    sweeps, products = math.log2(length), width**3 if dense else width
+        return length * (6 * OP + batch * width * inner * FLOP)
+    sweeps = math.log2(length)
     passes = sweeps if method == "pcr" else 2
-    return 12 * OP * sweeps + BATCHED * length * batch * passes * (products + 2 * ROW_WORK)
+    products = width * inner * (inner + SWEEP)
+    return 24 * OP * sweeps + BATCHED * length * batch * passes * products
 
 
 def fits(problem: Problem, structure: str) -> bool:

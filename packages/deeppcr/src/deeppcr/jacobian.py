@@ -10,7 +10,7 @@ from torch import Tensor
 from deeppcr.adjoint import jacobians
 from deeppcr.cost import linear_method
 from deeppcr.problem import Problem
-from deeppcr.scan import scan
+from deeppcr.scan import scan_values
 
 Structure: TypeAlias = Literal["auto", "dense", "diag", "scalar", "identity", "zero"]
 STRUCTURES = ("auto", "dense", "diag", "scalar", "identity", "zero")
@@ -78,6 +78,5 @@ def solve(blocks: Tensor | None, residual: Tensor, *, structure: str = "dense") 
         return residual.cumsum(0)
     if blocks is None:
         raise ValueError(f"structure {structure!r} needs blocks")
-    with torch.autocast(residual.device.type, enabled=False):
-        method = linear_method(blocks, residual)  # an overflow is for the iteration to see
-        return scan(blocks, residual, None, False, False, method)
+    method = linear_method(blocks, residual)  # an overflow is for the iteration to see
+    return scan_values(blocks, residual, None, False, False, method)

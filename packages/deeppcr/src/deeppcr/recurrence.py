@@ -14,7 +14,7 @@ from torch.utils import _pytree as pytree
 
 from deeppcr.adjoint import StepJacobian, refuse_hidden_gradients
 from deeppcr.chain import Step, StepError
-from deeppcr.choice import Choice, choose
+from deeppcr.choice import BUDGET, Choice, choose
 from deeppcr.jacobian import STRUCTURES
 from deeppcr.newton import Newton, Solution, newton
 from deeppcr.problem import Problem, attach, make_problem
@@ -165,12 +165,12 @@ def compute(
 ) -> tuple[Tensor, Report]:
     """The states without gradient, and what was done for them."""
     automatic = method == "auto"
-    choice = choose(problem, structure) if automatic else Choice(method, 0.0, 0.0, 0)
+    choice = choose(problem, structure) if automatic else Choice(method)
     explanation = str(choice) if automatic else ""
     if choice.method == "sequential" or problem.length == 0:
         return problem.run(), chosen_loop(problem, explanation)
     wide, settings = problem.widened(), Newton() if solver is None else solver
-    budget = choice.budget if automatic else None
+    budget = BUDGET if automatic else None
     try:
         first = first_guess(wide, guess)
         solution = newton(wide, first, settings, structure=structure, budget=budget)

@@ -130,7 +130,7 @@ def scan(
     return _Scan.apply(A, b, z0, reverse, adjoint, method)
 
 
-def _solve(
+def scan_values(
     A: Tensor, b: Tensor, z0: Tensor | None, reverse: bool, adjoint: bool, method: str
 ) -> Tensor:
     """The states, by one of the methods, without derivatives."""
@@ -172,7 +172,7 @@ def _operator(
     A: Tensor, b: Tensor, z0: Tensor | None, reverse: bool, adjoint: bool, method: str
 ) -> Tensor:
     """`scan` as one opaque operator, for ``torch.compile`` and ``torch.export``."""
-    return _solve(A, b, z0, reverse, adjoint, method).contiguous()
+    return scan_values(A, b, z0, reverse, adjoint, method).contiguous()
 
 
 @_operator.register_fake

@@ -6,6 +6,7 @@ converge. The gradient of whatever enters step ``l`` is the pullback of ``lambda
 """
 
 from collections.abc import Callable
+from itertools import repeat
 from typing import Any
 
 import torch
@@ -66,7 +67,8 @@ def sequential_forward(
 
     Example:
         >>> w = torch.tensor([0.5], requires_grad=True)
-        >>> states = sequential_forward(lambda z, x, w: w * z + x, torch.zeros(1), torch.ones(3, 1), w)
+        >>> z0, xs = torch.zeros(1), torch.ones(3, 1)
+        >>> states = sequential_forward(lambda z, x, w: w * z + x, z0, xs, w)
         >>> states[-1].backward()
         >>> states.flatten().tolist(), w.grad
         ([1.0, 1.5, 1.75], tensor([2.]))
@@ -86,12 +88,21 @@ def sequential_forward(
 
 def run_loop(chain: Chain, z0: Tensor, inputs: Leaves, shared: Leaves) -> Tensor:
     """The plain loop: ``(L, *B, d)``."""
-    z, states = z0, []
-    rows = zip(*(leaf.unbind(0) for leaf in inputs), strict=True) if inputs else None
-    for _ in range(chain.length):
-        z = chain.step(z, next(rows) if rows else (), shared)
-        states.append(z)
-    return torch.stack(states) if states else z0.new_empty(0, *z0.shape)
+    if chain.length == 0:
+        return z0.new_empty(0, *z0.shape)
+    leaves = [leaf.unbind(0) for leaf in inputs]
+    rows = zip(*leaves, strict=True) if leaves else repeat((), chain.length)
+    z = chain.step(z0, next(rows), shared)  # this one checks what the user's step returns
+    states = [z]
+    if chain.plain:
+        for x, params in chain.arguments(rows, shared):
+            z = chain.user_step(z, x, params)
+            states.append(z)
+    else:
+        for row in rows:
+            z = chain.step(z, row, shared)
+            states.append(z)
+    return torch.stack(states)
 
 
 def refuse_hidden_gradients(chain: Chain, z0: Tensor, inputs: Leaves, shared: Leaves) -> None:
@@ -197,6 +208,7 @@ class _Sequential(torch.autograd.Function):
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
         ctx.chain, ctx.jacobian, ctx.count, *tensors = inputs
         ctx.save_for_backward(output, *tensors)
+        ctx.save_for_forward(output, *tensors)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Any, ...]:
@@ -206,3 +218,28 @@ class _Sequential(torch.autograd.Function):
             ctx.chain, z0, states, inputs, shared, gradient, jacobian=ctx.jacobian
         )
         return None, None, None, first, *by_step, *common
+
+    @staticmethod
+    def jvp(ctx: Any, *tangents: Any) -> Tensor:
+        """The tangents of the states: the same linear recurrence, run forwards."""
+        states, z0, *leaves = ctx.saved_tensors
+        _, _, _, dz0, *moved = tangents
+        inputs, shared = tuple(leaves[: ctx.count]), tuple(leaves[ctx.count :])
+        before = torch.cat([z0.unsqueeze(0), states[:-1]])
+        J = jacobians(ctx.chain, before, inputs, shared, ctx.jacobian)
+        right = torch.zeros_like(states)
+        where = [i for i, tangent in enumerate(moved) if tangent is not None]
+        if where:
+
+            def all_steps(*some: Tensor) -> Tensor:
+                full = list(leaves)
+                for i, leaf in zip(where, some, strict=True):
+                    full[i] = leaf
+                return ctx.chain.all(before, tuple(full[: ctx.count]), tuple(full[ctx.count :]))
+
+            primals = tuple(leaves[i] for i in where)
+            # the transpose of the pullback, as forward mode may not be nested in forward mode
+            pull = torch.func.vjp(all_steps, *primals)[1]
+            push = torch.func.vjp(pull, right)[1]
+            (right,) = push(tuple(moved[i] for i in where))
+        return scan(J, right, torch.zeros_like(z0) if dz0 is None else dz0, False, False, "auto")

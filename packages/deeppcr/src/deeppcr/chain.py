@@ -1,6 +1,6 @@
 """A chain of steps ``z_l = step(z_{l-1}, x_l, params)`` in one layout: flat states, flat leaves."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -64,6 +64,19 @@ class Chain:
             )
         after = out[0] if len(out) == 1 else torch.cat(out, -1)
         return torch.where(inputs[0].unsqueeze(-1), after, z) if self.ragged else after
+
+    @property
+    def plain(self) -> bool:
+        """Whether a state is one tensor that the user's step can be given as it is."""
+        return self.state_spec.is_leaf() and not self.ragged
+
+    def arguments(self, rows: Iterable[Leaves], shared: Leaves) -> Iterator[tuple[Any, Any]]:
+        """``(x, params)`` of one step after another, from the rows of their leaves."""
+        count = 0 if self.xs_spec is None else self.xs_spec.num_leaves
+        make_x, make_params = _maker(self.xs_spec), _maker(self.params_spec)
+        params = None if self.per_layer else make_params(shared)
+        for row in rows:
+            yield make_x(row[:count]), make_params(row[count:]) if self.per_layer else params
 
     def all(self, before: Tensor, inputs: Leaves, shared: Leaves) -> Tensor:
         """Every step at once, from the states before them: ``(L, *B, d) -> (L, *B, d)``."""
@@ -175,3 +188,14 @@ def _runs(lengths: Tensor, length: int, z0: Tensor) -> Tensor:
 def _tree(leaves: Leaves, spec: Any) -> Any:
     """The user's pytree again; None where none was given."""
     return None if spec is None else pytree.tree_unflatten(list(leaves), spec)
+
+
+def _maker(spec: Any) -> Callable[[Leaves], Any]:
+    """A fast `_tree` for the commonest forms: nothing, one tensor, a tuple of tensors."""
+    if spec is None:
+        return lambda leaves: None
+    if spec.is_leaf():
+        return lambda leaves: leaves[0]
+    if spec == pytree.tree_flatten((0,) * spec.num_leaves)[1]:
+        return lambda leaves: leaves
+    return lambda leaves: _tree(leaves, spec)

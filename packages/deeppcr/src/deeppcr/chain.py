@@ -1,6 +1,6 @@
 """A chain of steps ``z_l = step(z_{l-1}, x_l, params)`` in one layout: flat states, flat leaves."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,6 @@ from deeppcr.scan import hold
 
 Step = Callable[[Any, Any, Any], Any]
 Leaves = tuple[Tensor, ...]
-_LEAF = pytree.tree_flatten(0)[1]
 LeafStep = Callable[[Tensor, Leaves, Leaves], Any]
 
 
@@ -39,54 +38,45 @@ class Chain:
     vectorized: bool
     ragged: bool
 
-    def trees(self, inputs: Leaves, shared: Leaves) -> tuple[Any, Any]:
-        """The user's ``xs`` and ``params``."""
-        inputs = inputs[1:] if self.ragged else inputs
-        count = 0 if self.xs_spec is None else self.xs_spec.num_leaves
-        params = inputs[count:] if self.per_layer else shared
-        return _tree(inputs[:count], self.xs_spec), _tree(params, self.params_spec)
-
     def on_leaves(self, function: Step) -> LeafStep:
         """A function of the user's ``(z, x, params)`` as one of ``(z, inputs, shared)``."""
-        return lambda z, inputs, shared: function(self.unpack(z), *self.trees(inputs, shared))
+
+        def flat(z: Tensor, inputs: Leaves, shared: Leaves) -> Any:
+            inputs = inputs[1:] if self.ragged else inputs
+            count = 0 if self.xs_spec is None else self.xs_spec.num_leaves
+            params = inputs[count:] if self.per_layer else shared
+            xs = _tree(inputs[:count], self.xs_spec)
+            return function(self.unpack(z), xs, _tree(params, self.params_spec))
+
+        return flat
 
     def step(self, z: Tensor, inputs: Leaves, shared: Leaves) -> Tensor:
         """One step, ``(*B, d) -> (*B, d)``."""
-        after = self.pack(self.on_leaves(self.user_step)(z, inputs, shared), z)
-        return torch.where(inputs[0].unsqueeze(-1), after, z) if self.ragged else after
-
-    def pack(self, state: Any, like: Tensor) -> Tensor:
-        """The user's state as ``(..., d)``, its form checked against that of ``like``."""
-        out, spec = pytree.tree_flatten(state)
+        out, spec = pytree.tree_flatten(self.on_leaves(self.user_step)(z, inputs, shared))
         if spec != self.state_spec or any(
-            o.shape != (*like.shape[:-1], n) or o.dtype != like.dtype
+            o.shape != (*z.shape[:-1], n) or o.dtype != z.dtype
             for o, n in zip(out, self.widths, strict=True)
         ):
             got = [(tuple(o.shape), o.dtype) if isinstance(o, Tensor) else type(o) for o in out]
-            want = [(*like.shape[:-1], n) for n in self.widths]
+            want = [(*z.shape[:-1], n) for n in self.widths]
             raise StepError(
-                f"step must return a state like the one it takes: {want} of {like.dtype}; got {got}"
+                f"step must return a state like the one it takes: {want} of {z.dtype}; got {got}"
             )
-        return out[0] if len(out) == 1 else torch.cat(out, -1)
+        after = out[0] if len(out) == 1 else torch.cat(out, -1)
+        return torch.where(inputs[0].unsqueeze(-1), after, z) if self.ragged else after
 
-    def loop(self, z0: Tensor, inputs: Leaves, shared: Leaves) -> Tensor:
-        """The plain loop, ``(L, *B, d)``; the form of the state is checked once, not every step."""
-        if self.length == 0:
-            return z0.new_empty(0, *z0.shape)
-        xs, params = self.trees(inputs, shared)
-        each = _rows(params, self.length) if self.per_layer else [params] * self.length
-        runs = inputs[0].unsqueeze(-1).unbind(0) if self.ragged else [None] * self.length
-        step, z, states = self.user_step, self.unpack(z0), []
-        for x, p, run in zip(_rows(xs, self.length), each, runs, strict=True):
-            after = step(z, x, p)
-            z = after if run is None else _where(run, after, z)
-            if not states:
-                self.pack(z, z0)
-            states.append(z)
-        if self.state_spec == _LEAF:
-            return torch.stack(states)
-        columns = zip(*(pytree.tree_leaves(z) for z in states), strict=True)
-        return torch.cat([torch.stack(column) for column in columns], -1)
+    @property
+    def plain(self) -> bool:
+        """Whether a state is one tensor that the user's step can be given as it is."""
+        return self.state_spec.is_leaf() and not self.ragged
+
+    def arguments(self, rows: Iterable[Leaves], shared: Leaves) -> Iterator[tuple[Any, Any]]:
+        """``(x, params)`` of one step after another, from the rows of their leaves."""
+        count = 0 if self.xs_spec is None else self.xs_spec.num_leaves
+        make_x, make_params = _maker(self.xs_spec), _maker(self.params_spec)
+        params = None if self.per_layer else make_params(shared)
+        for row in rows:
+            yield make_x(row[:count]), make_params(row[count:]) if self.per_layer else params
 
     def all(self, before: Tensor, inputs: Leaves, shared: Leaves) -> Tensor:
         """Every step at once, from the states before them: ``(L, *B, d) -> (L, *B, d)``."""
@@ -168,7 +158,8 @@ def make_chain(
         got = [(tuple(leaf.shape), leaf.dtype) for leaf in state]
         raise TypeError(f"the leaves of z0 must agree in dtype and in all axes but the last: {got}")
     inputs = (*x_leaves, *(p_leaves if per_layer_params else ()))
-    known = {len(leaf) if leaf.ndim else -1 for leaf in inputs} | {length} - {None}
+    known = {len(leaf) if leaf.ndim else -1 for leaf in inputs}
+    known |= set() if length is None else {length}
     if len(known) != 1 or min(known) < 0:
         raise ValueError(
             "the number of steps must be given by length=, or by the first axis of every leaf of "
@@ -195,22 +186,17 @@ def _runs(lengths: Tensor, length: int, z0: Tensor) -> Tensor:
     return steps.view(-1, *[1] * lengths.ndim) < lengths
 
 
-def _rows(tree: Any, length: int) -> Sequence[Any]:
-    """The tree at every step: ``length`` trees without the leading axis, as views."""
-    if tree is None:
-        return [None] * length
-    if isinstance(tree, Tensor):
-        return tree.unbind(0)
-    leaves, spec = pytree.tree_flatten(tree)
-    columns = zip(*(leaf.unbind(0) for leaf in leaves), strict=True)
-    return [pytree.tree_unflatten(list(row), spec) for row in columns]
-
-
-def _where(run: Tensor, after: Any, before: Any) -> Any:
-    """The state after the step where ``run``, else the one before."""
-    return pytree.tree_map(lambda a, b: torch.where(run, a, b), after, before)
-
-
 def _tree(leaves: Leaves, spec: Any) -> Any:
     """The user's pytree again; None where none was given."""
     return None if spec is None else pytree.tree_unflatten(list(leaves), spec)
+
+
+def _maker(spec: Any) -> Callable[[Leaves], Any]:
+    """A fast `_tree` for the commonest forms: nothing, one tensor, a tuple of tensors."""
+    if spec is None:
+        return lambda leaves: None
+    if spec.is_leaf():
+        return lambda leaves: leaves[0]
+    if spec == pytree.tree_flatten((0,) * spec.num_leaves)[1]:
+        return lambda leaves: leaves
+    return lambda leaves: _tree(leaves, spec)

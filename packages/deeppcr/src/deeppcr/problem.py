@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from deeppcr.adjoint import StepJacobian, pullback
+from deeppcr.adjoint import StepJacobian, pullback, run_loop
 from deeppcr.chain import Chain, Leaves, make_chain
 
 HALF = (torch.float16, torch.bfloat16)
@@ -43,7 +43,7 @@ class Problem:
     def run(self) -> Tensor:
         """The states ``(L, *B, d)`` by the plain loop."""
         if not self.layers:
-            return self.chain.loop(self.z0, self.inputs, self.shared)
+            return run_loop(self.chain, self.z0, self.inputs, self.shared)
         z, states = self.z0, []
         for layer in self.layers:
             z = layer(z)

@@ -225,8 +225,8 @@ def first_guess(problem: Problem, guess: Any) -> Tensor:
     """The trajectory ``(L, *B, d)`` that the iteration starts from."""
     shape = (problem.length, *problem.z0.shape)
     if callable(guess):
-        xs, params = problem.chain.trees(problem.inputs, problem.shared)
-        guess = guess(problem.chain.unpack(problem.z0), xs, params)
+        given = problem.chain.on_leaves(guess)
+        guess = given(problem.z0, problem.inputs, problem.shared)
     if isinstance(guess, str):
         if guess == "step0":
             return problem.at_once(problem.z0.new_zeros(shape))

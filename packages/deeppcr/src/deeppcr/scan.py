@@ -45,7 +45,7 @@ def affine_scan(
 
     Raises:
         ValueError: if shapes, devices or ``method`` do not fit.
-        TypeError: if a dtype is not one of float16 to float64, complex64, complex128, or they differ.
+        TypeError: if a dtype is neither floating nor complex, or they differ.
 
     Source:
         Danieli et al. 2023: the system of one Newton step, with any right-hand side.
@@ -100,7 +100,7 @@ def pcr_steps(J: Tensor, r: Tensor) -> Iterator[tuple[int, Tensor, Tensor]]:
         r: ``(L, *B, d)``.
 
     Returns:
-        An iterator over ``ceil(log2 L)`` triples ``(stride, A, b)``; the last ``b`` is the solution.
+        An iterator over ``ceil(log2 L)`` triples ``(stride, A, b)``; the last ``b`` is ``delta``.
 
     Raises:
         ValueError: if the shapes do not fit.

@@ -5,7 +5,7 @@ For states ``z_l = f_l(z_{l-1})`` with cotangents ``g_l`` the adjoint is
 converge. The gradient of whatever enters step ``l`` is the pullback of ``lambda_l`` through it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import repeat
 from typing import Any
 
@@ -16,6 +16,7 @@ from deeppcr.algorithms import apply
 from deeppcr.chain import Chain, Leaves, Step, StepError, make_chain
 from deeppcr.scan import scan
 
+Gradients = tuple[Tensor | None, ...]
 StepJacobian = Callable[[Any, Any, Any], Tensor]
 
 
@@ -81,6 +82,8 @@ def sequential_forward(
     )  # fmt: skip
     if backward == "autograd":
         return chain.unpack(run_loop(chain, start, inputs, shared))
+    if chain.length == 0:
+        return chain.unpack(start.new_empty(0, *start.shape))
     refuse_hidden_gradients(chain, start, inputs, shared)
     states = _Sequential.apply(chain, jacobian, len(inputs), start, *inputs, *shared)
     return chain.unpack(states)
@@ -128,7 +131,8 @@ def pullback(
     cotangents: Tensor,
     *,
     jacobian: StepJacobian | None = None,
-) -> tuple[Tensor, Leaves, Leaves]:
+    wanted: Sequence[bool] | None = None,
+) -> tuple[Tensor, Gradients, Gradients]:
     """The gradients of ``z0``, of the leaves by step and of the shared leaves.
 
     Args:
@@ -139,12 +143,13 @@ def pullback(
         shared: leaves that all steps share.
         cotangents: ``(L, *B, d)``, gradients of the loss by the states.
         jacobian: the step's derivative in closed form, as in `sequential_forward`.
+        wanted: which of the leaves need a gradient; the others' may be None.
     """
     before = torch.cat([z0.unsqueeze(0), states[:-1]])
     known = chain.linearize(before, states, inputs, shared) if jacobian is None else None
     if known is None:
         J = jacobians(chain, before, inputs, shared, jacobian)
-        pull = pull_by_autograd(chain, before, inputs, shared)
+        pull = pull_by_autograd(chain, before, inputs, shared, wanted)
     else:
         J, pull = chain.hold(known[0], inputs), known[1]
     adjoint = scan(J, cotangents, None, False, True, "auto")
@@ -157,18 +162,20 @@ def pullback(
 
 
 def pull_by_autograd(
-    chain: Chain, before: Tensor, inputs: Leaves, shared: Leaves
-) -> Callable[[Tensor], tuple[Tensor | None, ...]]:
+    chain: Chain, before: Tensor, inputs: Leaves, shared: Leaves, wanted: Sequence[bool] | None
+) -> Callable[[Tensor], Gradients]:
     """The pullback of all steps to their leaves, by one batched vjp; None for integer leaves."""
     leaves = (*inputs, *shared)
     moving = [leaf.is_floating_point() or leaf.is_complex() for leaf in leaves]
+    if wanted is not None:
+        moving = [m and w for m, w in zip(moving, wanted, strict=True)]
 
     def all_steps(*moved: Tensor) -> Tensor:
         rest = iter(moved)
         full = tuple(next(rest) if m else leaf for m, leaf in zip(moving, leaves, strict=True))
         return chain.all(before, full[: len(inputs)], full[len(inputs) :])
 
-    def pull(cotangent: Tensor) -> tuple[Tensor | None, ...]:
+    def pull(cotangent: Tensor) -> Gradients:
         moved = [leaf for m, leaf in zip(moving, leaves, strict=True) if m]
         gradients = iter(torch.func.vjp(all_steps, *moved)[1](cotangent) if moved else ())
         return tuple(next(gradients) if m else None for m in moving)
@@ -185,9 +192,15 @@ def jacobians(
     basis = torch.eye(before.shape[-1], dtype=before.dtype, device=before.device)
 
     def rows(z: Tensor, inputs: Leaves, shared: Leaves) -> Tensor:
-        after, pull = torch.func.vjp(lambda z: chain.step(z, inputs, shared), z)
-        ones = basis.view(-1, *[1] * (z.ndim - 1), z.shape[-1]).expand(-1, *after.shape)
-        return torch.vmap(lambda row: pull(row)[0], out_dims=-2)(ones).conj()
+        def of_state(z: Tensor) -> Tensor:
+            return chain.step(z, inputs, shared)
+
+        def row_of(cotangent: Tensor) -> Tensor:
+            return pull(cotangent)[0]
+
+        pull = torch.func.vjp(of_state, z)[1]
+        ones = basis.view(-1, *[1] * (z.ndim - 1), z.shape[-1]).expand(-1, *z.shape)
+        return torch.vmap(row_of, out_dims=-2)(ones).conj()
 
     # the rows inside and the steps outside: a matrix of weights is then never copied by row
     return chain.run(rows, before, inputs, shared)
@@ -199,7 +212,7 @@ class _Sequential(torch.autograd.Function):
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(
+    def forward(  # pyrefly: ignore
         chain: Chain, jacobian: StepJacobian | None, count: int, z0: Tensor, *leaves: Tensor
     ) -> Tensor:
         return run_loop(chain, z0, leaves[:count], leaves[count:])
@@ -211,12 +224,13 @@ class _Sequential(torch.autograd.Function):
         ctx.save_for_forward(output, *tensors)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Any, ...]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Any, ...]:  # pyrefly: ignore
         states, z0, *leaves = ctx.saved_tensors
         inputs, shared = tuple(leaves[: ctx.count]), tuple(leaves[ctx.count :])
         first, by_step, common = pullback(
-            ctx.chain, z0, states, inputs, shared, gradient, jacobian=ctx.jacobian
-        )
+            ctx.chain, z0, states, inputs, shared, gradient,
+            jacobian=ctx.jacobian, wanted=ctx.needs_input_grad[4:],
+        )  # fmt: skip
         return None, None, None, first, *by_step, *common
 
     @staticmethod

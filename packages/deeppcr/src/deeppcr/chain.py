@@ -158,7 +158,8 @@ def make_chain(
         got = [(tuple(leaf.shape), leaf.dtype) for leaf in state]
         raise TypeError(f"the leaves of z0 must agree in dtype and in all axes but the last: {got}")
     inputs = (*x_leaves, *(p_leaves if per_layer_params else ()))
-    known = {len(leaf) if leaf.ndim else -1 for leaf in inputs} | {length} - {None}
+    known = {len(leaf) if leaf.ndim else -1 for leaf in inputs}
+    known |= set() if length is None else {length}
     if len(known) != 1 or min(known) < 0:
         raise ValueError(
             "the number of steps must be given by length=, or by the first axis of every leaf of "

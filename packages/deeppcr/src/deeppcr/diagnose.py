@@ -11,7 +11,6 @@ from torch import Tensor
 
 from deeppcr.chain import Step
 from deeppcr.choice import choose
-from deeppcr.jacobian import jacobian_blocks
 from deeppcr.problem import Problem, make_problem
 
 OVERFLOW = {torch.float64: 700.0, torch.complex128: 700.0}  # log of the largest number; else 88
@@ -113,7 +112,7 @@ def diagnose(
 def growth(problem: Problem, states: Tensor, direction: Tensor) -> float:
     """Mean log growth of ``direction`` through the blocks at ``states``, of the worst sample."""
     z_prev = problem.previous(states)
-    blocks = jacobian_blocks(problem, z_prev, problem.at_once(z_prev))
+    blocks = problem.blocks(z_prev, problem.at_once(z_prev))
     v = direction.to(states)
     total = torch.zeros(v.shape[:-1], dtype=torch.float64, device=v.device)
     for block in blocks:

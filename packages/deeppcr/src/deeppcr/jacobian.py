@@ -1,4 +1,4 @@
-"""Jacobian blocks of all steps at once, the parts that cheaper iterations keep, and their solve."""
+"""The parts of the Jacobian blocks that an iteration keeps, and the linear solve they make."""
 
 from __future__ import annotations
 
@@ -7,46 +7,11 @@ from typing import Literal, TypeAlias
 import torch
 from torch import Tensor
 
-from deeppcr.adjoint import jacobians
 from deeppcr.cost import linear_method
-from deeppcr.problem import Problem
 from deeppcr.scan import scan_values
 
 Structure: TypeAlias = Literal["auto", "dense", "diag", "scalar", "identity", "zero"]
 STRUCTURES = ("auto", "dense", "diag", "scalar", "identity", "zero")
-
-
-def jacobian_blocks(problem: Problem, z_prev: Tensor, z: Tensor) -> Tensor:
-    """The blocks ``J_l = d step / d z_{l-1}`` of all steps, exact.
-
-    From the closed form that was given, or the step's own ``linearize``; else by d directions of
-    automatic differentiation, each for all steps and samples at once: samples do not depend on
-    one another.
-
-    Args:
-        problem: the recurrence, d features a state.
-        z_prev: where each step starts, ``(L, *B, d)``.
-        z: where each step ends, ``step(z_prev)``, ``(L, *B, d)``.
-
-    Returns:
-        ``(L, *B, d, d)``, row i the derivative of output i; ``(L, *B, d)`` or ``(L, *B, 1)``, the
-        diagonals, where a closed form says that the rest is zero.
-
-    Raises:
-        StepError: where the step cannot be differentiated or batched; it names the remedy.
-        ValueError: where a closed form gives another shape.
-    """
-    leaves = (problem.inputs, problem.shared)
-    if problem.jacobian is None:
-        known = problem.chain.linearize(z_prev, z, *leaves)
-        if known is not None:
-            return problem.chain.hold(known[0], problem.inputs)
-    blocks = jacobians(problem.chain, z_prev, *leaves, problem.jacobian)
-    width = z.shape[-1]
-    if blocks.shape not in [(*z.shape, width), z.shape, (*z.shape[:-1], 1)]:
-        got = tuple(blocks.shape[1:])
-        raise ValueError(f"jacobian must give (*B, {width}, {width}) or (*B, {width}), got {got}")
-    return blocks
 
 
 def structured(blocks: Tensor, z: Tensor, structure: str) -> Tensor:

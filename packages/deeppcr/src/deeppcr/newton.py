@@ -9,16 +9,46 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
-from deeppcr.jacobian import jacobian_blocks, solve, structured
-from deeppcr.problem import Problem
+from deeppcr.jacobian import solve, structured
 from deeppcr.report import Reason
 
 GROWTH = 10.0  # with a budget: a residual this many times its start has diverged
 DECAY = 0.1  # with a budget: an iteration that does less for the residual is not worth going on
+
+
+class Solvable(Protocol):
+    """What the iteration needs of a recurrence: ``deeppcr.problem.Problem`` and samplers have it."""
+
+    @property
+    def z0(self) -> Tensor:
+        """First state, ``(*B, d)``."""
+        ...
+
+    @property
+    def length(self) -> int:
+        """The number of steps, L."""
+        ...
+
+    def previous(self, states: Tensor) -> Tensor:
+        """The states that the steps start from, ``(L, *B, d)``."""
+        ...
+
+    def at_once(self, z_prev: Tensor) -> Tensor:
+        """All steps in one call, each from its row of ``z_prev``."""
+        ...
+
+    def blocks(self, z_prev: Tensor, z: Tensor) -> Tensor:
+        """The Jacobians of all steps."""
+        ...
+
+    def window(self, start: int, stop: int, z0: Tensor) -> Any:
+        """The steps ``start + 1`` to ``stop``, begun at ``z0``."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -88,7 +118,7 @@ class Solution:
 
 
 def newton(
-    problem: Problem,
+    problem: Solvable,
     guess: Tensor,
     settings: Newton,
     *,
@@ -114,7 +144,7 @@ def newton(
 
 
 def iterate(
-    problem: Problem, guess: Tensor, settings: Newton, structure: str, budget: int | None
+    problem: Solvable, guess: Tensor, settings: Newton, structure: str, budget: int | None
 ) -> Solution:
     """The iteration on all steps of ``problem`` at once.
 
@@ -127,6 +157,7 @@ def iterate(
     taken = torch.zeros_like(done, dtype=torch.long)
     residuals: list[float] = []
     steps: list[float] = []
+    reason: Reason
     while True:
         z_prev = problem.previous(z)
         after = problem.at_once(z_prev)
@@ -134,12 +165,16 @@ def iterate(
         size, scale = largest(r), largest(z)
         tol = atol + rtol * scale  # (*B)
         residuals.append(float(size.max()))
+        if problem.length == 1:  # its start is given, so its end is exact
+            z, reason = after, "exact" if math.isfinite(residuals[-1]) else "nonfinite"
+            count, taken = 1, taken + 1
+            break
         if not math.isfinite(residuals[-1]):
-            reason: Reason = "nonfinite"
+            reason = "nonfinite"
             break
         ready = size <= tol
         if structure not in ("identity", "zero") and (blocks is None or not ready.all()):
-            blocks = structured(jacobian_blocks(problem, z_prev, after), after, structure)
+            blocks = structured(problem.blocks(z_prev, after), after, structure)
         delta = solve(blocks, r, structure=structure)
         moved = largest(delta)  # with exact blocks, the error of z to first order
         free = ~done  # a sample that passed the test stays
@@ -160,7 +195,7 @@ def iterate(
         z = z + torch.where(free.unsqueeze(-1), delta, torch.zeros_like(delta))
         taken += ~done
         count += 1
-    prefix = leading(r.abs().amax(-1) <= tol)
+    prefix = problem.length if reason == "exact" else leading(r.abs().amax(-1) <= tol)
     return Solution(z, reason, count, tuple(residuals), tuple(steps), prefix, taken)
 
 
@@ -189,7 +224,7 @@ def verdict(
 
 
 def windowed(
-    problem: Problem, guess: Tensor, settings: Newton, structure: str, budget: int | None
+    problem: Solvable, guess: Tensor, settings: Newton, structure: str, budget: int | None
 ) -> Solution:
     """Window after window, each begun at the last state of the one before.
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from deeppcr.adjoint import StepJacobian, pullback, run_loop
+from deeppcr.adjoint import StepJacobian, jacobians, pullback, run_loop
 from deeppcr.chain import Chain, Leaves, make_chain
 
 HALF = (torch.float16, torch.bfloat16)
@@ -61,6 +61,36 @@ class Problem:
     def at_once(self, z_prev: Tensor) -> Tensor:
         """All steps in one call, each from its row of ``z_prev`` ``(L, *B, d)``."""
         return self.chain.all(z_prev, self.inputs, self.shared)
+
+    def blocks(self, z_prev: Tensor, z: Tensor) -> Tensor:
+        """The blocks ``J_l = d step / d z_{l-1}`` of all steps, exact.
+
+        From the closed form that was given, or the step's own ``linearize``; else by d directions
+        of automatic differentiation, each for all steps and samples at once: samples do not
+        depend on one another.
+
+        Args:
+            z_prev: where each step starts, ``(L, *B, d)``.
+            z: where each step ends, ``step(z_prev)``, ``(L, *B, d)``.
+
+        Returns:
+            ``(L, *B, d, d)``, row i the derivative of output i; ``(L, *B, d)`` or ``(L, *B, 1)``,
+            the diagonals, where a closed form says that the rest is zero.
+
+        Raises:
+            StepError: where the step cannot be differentiated or batched; it names the remedy.
+            ValueError: where a closed form gives another shape.
+        """
+        if self.jacobian is None:
+            known = self.chain.linearize(z_prev, z, self.inputs, self.shared)
+            if known is not None:
+                return self.chain.hold(known[0], self.inputs)
+        blocks = jacobians(self.chain, z_prev, self.inputs, self.shared, self.jacobian)
+        width = z.shape[-1]
+        if blocks.shape not in [(*z.shape, width), z.shape, (*z.shape[:-1], 1)]:
+            want, got = f"(*B, {width}, {width}) or (*B, {width})", tuple(blocks.shape[1:])
+            raise ValueError(f"jacobian must give {want}, got {got}")
+        return blocks
 
     def window(self, start: int, stop: int, z0: Tensor) -> Problem:
         """The steps ``start + 1`` to ``stop``, begun at ``z0``."""

@@ -8,8 +8,8 @@ from torch import Tensor
 
 from deeppcr import algorithms, cost, kernel
 
-_COMPUTED = {torch.float16: torch.float32, torch.bfloat16: torch.float32}
-_DTYPES = (torch.float32, torch.float64, torch.complex64, torch.complex128, *_COMPUTED)
+_HALF = (torch.float16, torch.bfloat16)
+_DTYPES = (*_HALF, torch.float32, torch.float64, torch.complex64, torch.complex128)
 
 
 def affine_scan(
@@ -59,10 +59,7 @@ def affine_scan(
         A, b = _ragged(A, b, lengths)
     if len(b) == 0:
         return b.movedim(0, dim)
-    dtype = _COMPUTED.get(b.dtype, b.dtype)
-    start = None if z0 is None else z0.to(dtype)
-    z = scan(A.to(dtype), b.to(dtype), start, reverse, False, method)
-    return z.to(b.dtype).movedim(0, dim)
+    return scan(A, b, z0, reverse, False, method).movedim(0, dim)
 
 
 def bidiagonal_solve(J: Tensor, r: Tensor) -> Tensor:
@@ -125,6 +122,9 @@ def scan(
     With ``adjoint`` it solves ``z_l = A_{l+1}^H z_{l+1} + b_l`` (``z0`` must be None): the adjoint
     of the map from ``b`` to the states. Each of the two is the other's derivative.
     """
+    if b.dtype in _HALF:
+        start = None if z0 is None else z0.float()
+        return scan(A.float(), b.float(), start, reverse, adjoint, method).to(b.dtype)
     if torch.compiler.is_compiling():
         return _operator(A, b, z0, reverse, adjoint, method)
     return _Scan.apply(A, b, z0, reverse, adjoint, method)
@@ -221,7 +221,7 @@ class _Scan(torch.autograd.Function):
     """`scan` in eager mode: the operator, with what it lacks: forward derivatives and vmap."""
 
     @staticmethod
-    def forward(
+    def forward(  # pyrefly: ignore
         A: Tensor, b: Tensor, z0: Tensor | None, reverse: bool, adjoint: bool, method: str
     ) -> Tensor:
         return _operator(A, b, z0, reverse, adjoint, method)  # knows batched and fake tensors
@@ -231,10 +231,10 @@ class _Scan(torch.autograd.Function):
         _setup(ctx, inputs, output)
         ctx.save_for_forward(inputs[0], inputs[2], output)
 
-    backward = staticmethod(_backward)
+    backward = staticmethod(_backward)  # pyrefly: ignore
 
     @staticmethod
-    def jvp(ctx: Any, dA: Any, db: Any, dz0: Any, *_: Any) -> Tensor:
+    def jvp(ctx: Any, dA: Any, db: Any, dz0: Any, *_: Any) -> Tensor:  # pyrefly: ignore
         """The same solve again, with the blocks' tangents in the right-hand side."""
         A, z0, output = ctx.saved_tensors
         reverse, adjoint, method = ctx.how

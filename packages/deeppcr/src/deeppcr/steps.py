@@ -61,8 +61,7 @@ class DenseStep:
     ) -> tuple[Tensor, Pull]:
         """The Jacobians ``(L, *B, d, d)`` of all steps, and their pullback."""
         slope = ACTIVATIONS[self.activation][1](after)
-        paired = isinstance(params, (tuple, list))
-        weight, bias = params if paired else (params, None)
+        weight, bias = params if isinstance(params, (tuple, list)) else (params, None)
         own = weight.ndim == 3  # one matrix a step
         batch = [1] * (after.ndim - 2)
         matrix = weight.reshape(-1, *batch, *weight.shape[1:]) if own else weight
@@ -75,9 +74,10 @@ class DenseStep:
                 shape = (*weight.shape[:-2], -1, inner.shape[-1])
                 grad = inner.reshape(shape).mT @ states.reshape(shape)
             by_xs = None if xs is None else _summed_to(inner, xs, len(batch))
-            if not paired:
+            if bias is None:
                 return by_xs, grad
-            return by_xs, type(params)((grad, _summed_to(inner, bias, len(batch) if own else None)))
+            by_bias = _summed_to(inner, bias, len(batch) if own else None)
+            return by_xs, type(params)((grad, by_bias))
 
         return slope.unsqueeze(-1) * matrix, pull
 

@@ -77,7 +77,7 @@ def parallel_sample(
         jacobian: ``"scheduler"``, its linear part, which costs nothing; ``"identity"``, Picard's
             iteration; ``"dense"``, the model's derivative too, D directions a round.
         anderson: earlier corrections that Anderson's mixing uses; 0 for none.
-        tol: largest residual and last correction, in the units of the sample.
+        tol: largest residual and last correction, in the units of the sample; on top of rounding.
         max_rounds: most rounds of a window; None for as many as it has steps, which always do.
         generator: source of the noise of DDPM and of other ancestral samplers. It is drawn once,
             in the order of the sequential sampler, and ends where that one leaves it.
@@ -118,7 +118,8 @@ def parallel_sample(
     with torch.no_grad():
         plan = plan_steps(scheduler, x_T, generator, step_options)
         sampler = Sampler(model, plan, x_T.flatten(1), x_T.shape, jacobian, model_batch, Count())
-        settings = Newton(max_rounds or len(plan.steps), tol, 0.0, anderson=anderson)
+        rounding = 16 * torch.finfo(x_T.dtype).eps
+        settings = Newton(max_rounds or len(plan.steps), tol, rounding, anderson=anderson)
         structure = "identity" if jacobian == "identity" else "auto"
         solution = in_windows(sampler, settings, structure, window or len(plan.steps))
         report = Report(
@@ -209,6 +210,9 @@ def plan_steps(
     walker, other = copy.deepcopy(scheduler), copy.deepcopy(scheduler)
     zero, steps, probes = torch.zeros_like(x), [], []
     for t in times:
+        for each in (walker, other):
+            if hasattr(each, "scale_model_input"):
+                each.scale_model_input(zero, t)  # some schedulers want it before their step
         state = drawn.get_state()
         noise = own if takes else None
         steps.append(SchedulerStep(copy.deepcopy(walker), t, options, noise, state))

@@ -9,22 +9,26 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from deeppcr.adjoint import sequential_forward
     from deeppcr.chain import StepError
+    from deeppcr.cost import Decision, explain
     from deeppcr.scan import affine_scan, bidiagonal_solve, pcr_steps
     from deeppcr.steps import DenseStep
 
 _HOMES = {
     "adjoint": ("sequential_forward",),
     "chain": ("StepError",),
+    "cost": ("Decision", "explain"),
     "steps": ("DenseStep",),
     "scan": ("affine_scan", "bidiagonal_solve", "pcr_steps"),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [
+    "Decision",
     "DenseStep",
     "StepError",
     "affine_scan",
     "bidiagonal_solve",
+    "explain",
     "pcr_steps",
     "sequential_forward",
 ]

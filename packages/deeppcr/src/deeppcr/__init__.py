@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from deeppcr.ode import odeint
     from deeppcr.recurrence import Trajectory, parallel_forward
     from deeppcr.report import ConvergenceError, ConvergenceWarning, Report
+    from deeppcr.cost import Decision, explain
     from deeppcr.scan import affine_scan, bidiagonal_solve, pcr_steps
     from deeppcr.stack import DeepPCR
     from deeppcr.steps import DenseStep
@@ -28,6 +29,7 @@ _HOMES = {
     "ode": ("odeint",),
     "recurrence": ("Trajectory", "parallel_forward"),
     "report": ("ConvergenceError", "ConvergenceWarning", "Report"),
+    "cost": ("Decision", "explain"),
     "steps": ("DenseStep",),
     "scan": ("affine_scan", "bidiagonal_solve", "pcr_steps"),
     "stack": ("DeepPCR",),
@@ -40,16 +42,18 @@ __all__ = [
     "RNN",
     "ConvergenceError",
     "ConvergenceWarning",
+    "Decision",
     "DeepPCR",
+    "DenseStep",
     "Diagnosis",
     "Newton",
     "Report",
     "StepError",
     "Trajectory",
-    "DenseStep",
     "affine_scan",
     "bidiagonal_solve",
     "diagnose",
+    "explain",
     "odeint",
     "parallel_forward",
     "pcr_steps",

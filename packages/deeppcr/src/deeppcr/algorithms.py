@@ -36,7 +36,7 @@ def pcr_sweeps(A: Tensor, b: Tensor) -> Iterator[tuple[int, Tensor, Tensor]]:
     stride, length, dense = 1, len(b), A.ndim > b.ndim
     while stride < length:
         b = torch.cat([b[:stride], b[stride:] + apply(A, b[:-stride])])
-        A = _compose(A[stride:], A[:-stride], dense) if 2 * stride < length else A[:0]
+        A = compose(A[stride:], A[:-stride], dense) if 2 * stride < length else A[:0]
         yield stride, A, b
         stride *= 2
 
@@ -53,7 +53,7 @@ def oddeven(A: Tensor, b: Tensor) -> Tensor:
     if len(b) <= 2:
         return serial(A, b)
     halved = b[1::2] + apply(A[::2], b[:-1:2])  # row l = 1, 3, 5, ... couples to row l - 2
-    pairs = _compose(A[2::2], A[1 : len(b) // 2 * 2 - 2 : 2], A.ndim > b.ndim)
+    pairs = compose(A[2::2], A[1 : len(b) // 2 * 2 - 2 : 2], A.ndim > b.ndim)
     odd = oddeven(pairs, halved)
     even = A[1::2]  # these couple rows 2, 4, 6, ... to the odd ones
     z = torch.empty_like(b, memory_format=torch.contiguous_format)
@@ -80,7 +80,7 @@ def chunked(A: Tensor, b: Tensor) -> Tensor:
     )
     product, end = steps[0]
     for block, right in steps[1:]:
-        product, end = _compose(block, product, A.ndim > b.ndim), apply(block, end) + right
+        product, end = compose(block, product, A.ndim > b.ndim), apply(block, end) + right
     carries = pcr(product[1:], end)  # the state at the end of every chunk
     z = torch.cat([torch.zeros_like(carries[:1]), carries[:-1]])
     states = []
@@ -90,7 +90,7 @@ def chunked(A: Tensor, b: Tensor) -> Tensor:
     return torch.stack(states, 1).flatten(0, 1)[:length]
 
 
-def _compose(later: Tensor, earlier: Tensor, dense: bool) -> Tensor:
+def compose(later: Tensor, earlier: Tensor, dense: bool) -> Tensor:
     """The product of two rows of blocks; elementwise for diagonals."""
     return later @ earlier if dense else later * earlier
 

@@ -5,7 +5,6 @@ The step is counted, not timed: the same input always gives the same choice, and
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +14,7 @@ from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from deeppcr import kernel
-from deeppcr.cost import linear_method
+from deeppcr.cost import Decision, note, predictions
 from deeppcr.problem import Problem
 
 OP = 1.1e-6  # s, one torch operation from Python, without its arithmetic
@@ -26,9 +25,6 @@ VMAP = 9.0e-5  # s, entering torch.func.vmap
 DERIVE = 3.5e-4  # s, entering automatic differentiation for the blocks
 ENTRY = 1.2e-8  # s, one number of a block by automatic differentiation
 KNOWN = 2.0e-9  # s, one number of a block in closed form
-ROW = 8.0e-9  # s, one row of the kernel's substitution
-KERNEL = 3.0e-10  # s, one multiply-add of it
-SWEEP = 8  # multiply-adds that torch's sweeps spend on a row besides its products
 ITERATIONS = 6  # of a contracting chain: 4 or 5 to 1e-4, and one for the check
 MARGIN = 0.5  # Newton must promise this share of the loop's time
 BUDGET = 4  # iterations, at most a third of the loop's time, before each must pay
@@ -77,6 +73,7 @@ def choose(problem: Problem, structure: str) -> Choice:
     loop = problem.length * each
     total = ITERATIONS * newton_iteration(problem, work, structure)
     method = "newton" if total <= MARGIN * loop else "sequential"
+    note(Decision(f"forward, L={problem.length}", method, {"sequential": loop, "newton": total}))
     return Choice(method, loop, total)
 
 
@@ -99,17 +96,12 @@ def newton_iteration(problem: Problem, work: Work, structure: str) -> float:
 def solve_seconds(problem: Problem, *, dense: bool) -> float:
     """Predicted seconds of the linear solve of one iteration."""
     length, width = problem.length, problem.z0.shape[-1]
-    batch, inner = problem.z0.numel() // width, width if dense else 1
-    b = problem.z0.expand(length, *problem.z0.shape)
-    if kernel.takes(b):
-        return 20 * OP + length * batch * (ROW + width * inner * KERNEL)
-    method = linear_method(b.unsqueeze(-1) if dense else b, b)
-    if method == "serial":
-        return length * (6 * OP + batch * width * inner * FLOP)
-    sweeps = math.log2(length)
-    passes = sweeps if method == "pcr" else 2
-    products = width * inner * (inner + SWEEP)
-    return 24 * OP * sweeps + BATCHED * length * batch * passes * products
+    batch, device = problem.z0.numel() // width, problem.z0.device.type
+    costs = predictions(length, batch, width, dense=dense, device=device)
+    with_kernel = costs.pop("kernel", None)
+    if kernel.takes(problem.z0) and with_kernel is not None:
+        return with_kernel
+    return min(costs.values())
 
 
 def fits(problem: Problem, structure: str) -> bool:

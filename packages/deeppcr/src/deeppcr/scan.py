@@ -1,12 +1,15 @@
 """The linear core: affine recurrences ``z_l = A_l z_{l-1} + b_l``, solved and differentiated."""
 
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from deeppcr import algorithms, cost, kernel
+
+if TYPE_CHECKING:
+    from torch.distributed import ProcessGroup
 
 _HALF = (torch.float16, torch.bfloat16)
 _DTYPES = (*_HALF, torch.float32, torch.float64, torch.complex64, torch.complex128)
@@ -21,6 +24,7 @@ def affine_scan(
     method: str = "auto",
     dim: int = 0,
     lengths: Tensor | None = None,
+    group: "ProcessGroup | None" = None,
 ) -> Tensor:
     """All states of ``z_l = A_l z_{l-1} + b_l``, or of ``z_l = A_l z_{l+1} + b_l`` if ``reverse``.
 
@@ -39,6 +43,9 @@ def affine_scan(
         dim: the axis of ``A`` and ``b`` that counts the steps.
         lengths: number of steps of each sample, integers ``(*B,)``; later rows hold its last state
             (the state that a reversed run starts from).
+        group: ranks of `torch.distributed` that hold the steps among them, each its own rows, in
+            order; all call this alike, and run the backward. Once differentiable; ``z0`` is the
+            same on all, and its gradient is to be summed over them.
 
     Returns:
         The states, with the shape and dtype of ``b``.
@@ -55,6 +62,12 @@ def affine_scan(
         tensor([1.0000, 1.5000, 1.7500, 1.8750])
     """
     A, b, z0, dim = _checked(A, b, z0, method, dim)
+    if group is not None:
+        from deeppcr.distributed import sharded_scan  # torch.distributed is not everywhere
+
+        if lengths is not None:
+            raise ValueError("lengths cannot be combined with group: pad by identity blocks")
+        return sharded_scan(A, b, z0, reverse, method, group).movedim(0, dim)
     if lengths is not None:
         A, b = _ragged(A, b, lengths)
     if len(b) == 0:
@@ -135,14 +148,18 @@ def scan_values(
 ) -> Tensor:
     """The states, by one of the methods, without derivatives."""
     chosen = cost.linear_method(A, b) if method == "auto" else method
-    if chosen == "serial" and kernel.takes(b):
-        return kernel.solve(A, b, z0, reverse=reverse, adjoint=adjoint)
-    with torch.autocast(b.device.type, enabled=False):
-        z = _solve_in_torch(A, b, z0, reverse, adjoint, chosen)
-        if method == "auto" and chosen != "serial" and not torch.isfinite(z).all():
-            # a product of blocks may overflow where the states do not: substitution forms none
-            z = _solve_in_torch(A, b, z0, reverse, adjoint, "serial")
-    return z
+
+    def solve() -> Tensor:
+        if chosen == "serial" and kernel.takes(b):
+            return kernel.solve(A, b, z0, reverse=reverse, adjoint=adjoint)
+        with torch.autocast(b.device.type, enabled=False):
+            z = _solve_in_torch(A, b, z0, reverse, adjoint, chosen)
+            if method == "auto" and chosen != "serial" and not torch.isfinite(z).all():
+                # a product of blocks may overflow where the states do not: substitution forms none
+                z = _solve_in_torch(A, b, z0, reverse, adjoint, "serial")
+        return z
+
+    return cost.timed(solve, chosen, A, b)
 
 
 def _solve_in_torch(
@@ -193,7 +210,7 @@ def _backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
     grad_A = grad_z0 = None
     if ctx.needs_input_grad[0]:
         cotangent, state = (output, other) if adjoint else (other, output)
-        grad_A = _outer(cotangent, state, z0, reverse, A)
+        grad_A = outer(cotangent, state, z0, reverse, A)
     if z0 is not None and ctx.needs_input_grad[2]:
         first = -1 if reverse else 0
         block = A[first].mH if A.ndim > output.ndim else A[first].conj()
@@ -201,7 +218,7 @@ def _backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
     return grad_A, other, grad_z0, None, None, None
 
 
-def _outer(cotangent: Tensor, state: Tensor, z0: Tensor | None, reverse: bool, A: Tensor) -> Tensor:
+def outer(cotangent: Tensor, state: Tensor, z0: Tensor | None, reverse: bool, A: Tensor) -> Tensor:
     """The gradient of the blocks: row l is ``cotangent_l state_{l-1}^H``, in the shape of A."""
     none = torch.zeros_like(state[:1])
     before = none if z0 is None else z0.expand_as(state[0])[None]

@@ -77,7 +77,7 @@ class DenseStep:
             if bias is None:
                 return by_xs, grad
             by_bias = _summed_to(inner, bias, len(batch) if own else None)
-            return by_xs, type(params)((grad, by_bias))
+            return by_xs, (grad, by_bias)
 
         return slope.unsqueeze(-1) * matrix, pull
 

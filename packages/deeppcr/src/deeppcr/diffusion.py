@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import inspect
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import torch
@@ -18,6 +18,7 @@ from torch import Tensor
 
 from deeppcr.newton import Newton, Solution, newton
 from deeppcr.report import ConvergenceError, Report
+from deeppcr.scan import affine_scan
 
 JACOBIANS = ("scheduler", "identity", "dense")
 PROBE = 1e-3  # small, so that a scheduler that clips does not clip it
@@ -181,16 +182,24 @@ class Plan:
     Attributes:
         steps: the steps.
         times: the timesteps, for the model.
+        noises: the next sample where sample and output are zero, ``(L, B, D)``.
         slopes: d next sample / d sample.
         gains: d next sample / d model output.
         scales: d model input / d sample.
+        linear: d next sample / d sample where the model's velocity stays what it is.
     """
 
     steps: Sequence[SchedulerStep]
     times: Tensor
+    noises: Tensor
     slopes: Tensor
     gains: Tensor
     scales: Tensor
+    linear: Tensor
+
+    def part(self, start: int, stop: int) -> Plan:
+        """The steps ``start + 1`` to ``stop``."""
+        return Plan(*(getattr(self, f.name)[start:stop] for f in fields(self)))
 
 
 def plan_steps(
@@ -225,14 +234,31 @@ def plan_steps(
         after = drawn.get_state()
         other.step(zero + 1, t, zero, **({"generator": own} if takes else {}), **options)
         drawn.set_state(after)
-    slopes, gains, scales = (torch.stack(column) for column in zip(*probes, strict=True))
-    return Plan(steps, torch.as_tensor(times).to(x.device), slopes, gains, scales)
+    noises, slopes, gains, scales = map(torch.stack, zip(*probes, strict=True))
+    times = torch.as_tensor(times).to(x.device)
+    linear = slopes + gains * scales * output_slopes(scheduler, times, scales)
+    return Plan(steps, times, noises, slopes, gains, scales, linear)
+
+
+def output_slopes(scheduler: Any, times: Tensor, scales: Tensor) -> Tensor:
+    """d model output / d model input, ``(L,)``, where the velocity stays what it is.
+
+    With ``x = sqrt(a) x0 + sqrt(1-a) noise`` and the velocity ``v = sqrt(a) noise - sqrt(1-a) x0``
+    the noise is ``sqrt(1-a) x + sqrt(a) v``, and x0 is ``sqrt(a) x - sqrt(1-a) v``.
+    """
+    kind = getattr(scheduler.config, "prediction_type", "epsilon")
+    if hasattr(scheduler, "sigmas"):  # scales its samples to variance one by sqrt(a)
+        a = scales.square()
+    else:
+        a = scheduler.alphas_cumprod.to(scales)[times.long()]
+    slopes = {"epsilon": (1 - a).clamp_min(0).sqrt(), "sample": a.sqrt()}
+    return slopes.get(kind, torch.zeros_like(a))
 
 
 def probe(
     step: SchedulerStep, past: SchedulerStep, x: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Slope, gain and input scale of one step; ``past`` is the same after another history.
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Noise, slope, gain and input scale of one step; ``past`` is the same after another history.
 
     Raises:
         ValueError: where the step depends on earlier outputs of the model.
@@ -245,7 +271,8 @@ def probe(
             "scheduler such as DDIM, DDPM, Euler or Euler ancestral"
         )
     gain = (step(small, zero) - base).mean() / PROBE
-    return (moved - base).mean() / PROBE, gain, step.model_input(small).mean() / PROBE
+    slope, scale = (moved - base).mean() / PROBE, step.model_input(small).mean() / PROBE
+    return base.flatten(1), slope, gain, scale
 
 
 class Count:
@@ -301,10 +328,10 @@ class Sampler:
         return torch.stack(after).flatten(2)
 
     def blocks(self, z_prev: Tensor, z: Tensor) -> Tensor:
-        """The scheduler's slopes ``(L, 1, 1)``, or with the model's derivative ``(L, B, D, D)``."""
-        slopes = self.plan.slopes.reshape(-1, 1, 1).to(z)
+        """The scheduler's linear part ``(L, B, 1)``, or with the model's derivative ``(L, B, D, D)``."""
         if self.jacobian != "dense":
-            return slopes.expand(*z.shape[:-1], 1)
+            return self.plan.linear.reshape(-1, 1, 1).to(z).expand(*z.shape[:-1], 1)
+        slopes = self.plan.slopes.reshape(-1, 1, 1).to(z)
         times = self.plan.times.repeat_interleave(self.shape[0])
         scales = self.plan.scales.reshape(-1, 1, 1).to(z)
 
@@ -320,10 +347,11 @@ class Sampler:
 
     def window(self, start: int, stop: int, z0: Tensor) -> Sampler:
         """The steps ``start + 1`` to ``stop``, begun at ``z0``."""
-        plan = self.plan
-        parts = (plan.times, plan.slopes, plan.gains, plan.scales)
-        part = Plan(plan.steps[start:stop], *(t[start:stop] for t in parts))
-        return replace(self, plan=part, z0=z0)
+        return replace(self, plan=self.plan.part(start, stop), z0=z0)
+
+    def guess(self) -> Tensor:
+        """The states ``(L, B, D)`` of a model whose velocity is zero, with the noise."""
+        return affine_scan(self.plan.linear.to(self.z0), self.plan.noises, self.z0)
 
     def run(self) -> Tensor:
         """The last sample by the sequential sampler, of the shape of ``x_T``."""
@@ -345,12 +373,12 @@ def answer(model: Callable[..., Any], x: Tensor, t: Tensor) -> Tensor:
 
 
 def in_windows(sampler: Sampler, settings: Newton, structure: str, width: int) -> Solution:
-    """The solution window after window, each of ``width`` steps from a held first sample."""
+    """The solution window after window, each of ``width`` steps."""
     parts: list[Solution] = []
     z0 = sampler.z0
     for start in range(0, sampler.length, width):
         part = sampler.window(start, min(start + width, sampler.length), z0)
-        parts.append(newton(part, z0.expand(part.length, *z0.shape), settings, structure=structure))
+        parts.append(newton(part, part.guess(), settings, structure=structure))
         z0 = parts[-1].states[-1]
         if not parts[-1].converged:
             break

@@ -131,7 +131,7 @@ def test_the_linear_part_needs_fewer_rounds_than_picard_and_the_dense_one_the_fe
 
 
 def test_a_dense_jacobian_solves_a_linear_model_in_one_iteration():
-    model, scheduler, x = setting(DDIMScheduler, 30, clip_sample=False)
+    _, scheduler, x = setting(DDIMScheduler, 30, clip_sample=False)
     weight = 0.3 * torch.randn(64, 64, generator=torch.Generator().manual_seed(2)) / 8
 
     def linear(x, t):

@@ -1,10 +1,11 @@
 import math
+from itertools import pairwise
 
 import pytest
 import torch
-from deeppcr_chains import looped, tanh_chain, tanh_step
 from deeppcr.newton import Newton, newton
 from deeppcr.problem import make_problem
+from deeppcr_chains import looped, tanh_chain, tanh_step
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -69,9 +70,7 @@ def test_no_chain_takes_more_iterations_than_it_has_steps(structure, anderson): 
     settings = Newton(max_iter=12, atol=1e-10, anderson=anderson)
     solution = newton(problem, random_guess(problem, 5), settings, structure=structure)
     assert solution.converged
-    torch.testing.assert_close(
-        solution.states, looped(tanh_step, z0, xs, w), rtol=0, atol=1e-9
-    )
+    torch.testing.assert_close(solution.states, looped(tanh_step, z0, xs, w), rtol=0, atol=1e-9)
 
 
 def test_the_true_trajectory_takes_no_iteration_and_stays():  # P13
@@ -88,9 +87,11 @@ def test_the_residual_falls_quadratically_near_the_solution():  # P14
     start = looped(tanh_step, z0, xs, w) + 1e-2
     r = newton(problem, start, Newton(atol=1e-13, rtol=0)).residuals
     assert len(r) >= 3
-    for before, after in zip(r, r[1:], strict=False):
+    for before, after in pairwise(r):
         assert after <= 5 * before**2 + 1e-15
-    slow = newton(problem, start, Newton(atol=1e-13, rtol=0, max_iter=4), structure="zero").residuals
+    slow = newton(
+        problem, start, Newton(atol=1e-13, rtol=0, max_iter=4), structure="zero"
+    ).residuals
     assert slow[2] > 5 * slow[1] ** 2  # Jacobi's does not
 
 
@@ -143,9 +144,7 @@ def test_windows_end_at_the_same_states(window, gain):
     solution = newton(problem, random_guess(problem, 2), Newton(window=window))
     assert solution.converged
     assert solution.exact_prefix == 70
-    torch.testing.assert_close(
-        solution.states, looped(tanh_step, z0, xs, w), rtol=0, atol=1e-7
-    )
+    torch.testing.assert_close(solution.states, looped(tanh_step, z0, xs, w), rtol=0, atol=1e-7)
 
 
 def test_windows_solve_a_chain_where_all_steps_at_once_overflow():

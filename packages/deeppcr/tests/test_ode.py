@@ -82,5 +82,7 @@ def test_trees_and_decreasing_times_are_integrated():
 def test_says_which_argument_does_not_do():
     with pytest.raises(ValueError, match="method must be one of euler, midpoint, heun, rk4"):
         dp.odeint(spiral, torch.ones(2), T, method="dopri5")
-    with pytest.raises(ValueError, match=r"t must be a vector of at least one time, got shape \(\)"):
+    with pytest.raises(
+        ValueError, match=r"t must be a vector of at least one time, got shape \(\)"
+    ):
         dp.odeint(spiral, torch.ones(2), torch.tensor(1.0))

@@ -89,11 +89,9 @@ def test_the_gradient_of_an_analytic_jacobian_is_the_same():
         return (1 - tanh_step(z, x, w) ** 2).unsqueeze(-1) * w
 
     results = []
-    for given in (jacobian, "auto"):
+    for form in (jacobian, "auto"):
         leaves = [t.clone().requires_grad_() for t in (z0, xs, w)]
-        run = dp.parallel_forward(
-            tanh_step, *leaves, jacobian=given, method="newton", solver=TIGHT
-        )
+        run = dp.parallel_forward(tanh_step, *leaves, jacobian=form, method="newton", solver=TIGHT)
         first = torch.autograd.grad(run.states.pow(3).sum(), leaves, create_graph=True)
         results.append((*first, *torch.autograd.grad(sum(t.sin().sum() for t in first), leaves)))
     for got, want in zip(*results, strict=True):
@@ -189,7 +187,8 @@ def test_unequal_lengths_hold_the_last_state():
             torch.testing.assert_close(run.final[b], alone[-1])
         (got,) = torch.autograd.grad(run.final.sum(), leaf)
         total = sum(
-            looped(tanh_step, z0[b], xs[:n, b], leaf)[-1].sum() for b, n in [(0, 25), (1, 7), (3, 1)]
+            looped(tanh_step, z0[b], xs[:n, b], leaf)[-1].sum()
+            for b, n in [(0, 25), (1, 7), (3, 1)]
         )
         torch.testing.assert_close(got, torch.autograd.grad(total, leaf)[0])
 
@@ -388,7 +387,9 @@ def test_a_step_must_keep_the_form_of_the_state():
 def test_a_report_reads_as_a_line_and_as_columns():
     z0, xs, w = tanh_chain(40, 3, batch=(2,))
     report = dp.parallel_forward(tanh_step, z0, xs, w, method="newton").report
-    assert str(report).startswith(f"newton: residual and last step within the tolerance after {report.iterations}")
+    assert str(report).startswith(
+        f"newton: residual and last step within the tolerance after {report.iterations}"
+    )
     table = report.to_table()
     assert [len(column) for column in table.values()] == [len(report.residuals)] * 3
     assert report.to_dict()["sample_iterations"] == list(report.sample_iterations)

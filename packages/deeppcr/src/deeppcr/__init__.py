@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from deeppcr.adjoint import sequential_forward
     from deeppcr.chain import StepError
+    from deeppcr.cost import Decision, explain
     from deeppcr.diagnose import Diagnosis, diagnose
     from deeppcr.modules import GRU, LSTM, RNN
     from deeppcr.newton import Newton
     from deeppcr.ode import odeint
     from deeppcr.recurrence import Trajectory, parallel_forward
     from deeppcr.report import ConvergenceError, ConvergenceWarning, Report
-    from deeppcr.cost import Decision, explain
     from deeppcr.scan import affine_scan, bidiagonal_solve, pcr_steps
     from deeppcr.stack import DeepPCR
     from deeppcr.steps import DenseStep

@@ -123,12 +123,10 @@ def growth(problem: Problem, states: Tensor, direction: Tensor) -> float:
     return float((total - direction.norm(dim=-1).to(total).log()).max()) / problem.length
 
 
-def advice(
-    problem: Problem, along: float, at_guess: float
-) -> tuple[int | None, str, str]:
+def advice(problem: Problem, along: float, at_guess: float) -> tuple[int | None, str, str]:
     """Predicted iterations, the method, and why."""
     limit = OVERFLOW.get(problem.z0.dtype, 88.0)
-    if along >= 0 or not math.isfinite(along) and along > 0:
+    if along >= 0 or (not math.isfinite(along) and along > 0):
         return None, "sequential", "perturbations grow along the states"
     if at_guess * problem.length > limit:
         return None, "window", "the blocks at the guess multiply up to an overflow"

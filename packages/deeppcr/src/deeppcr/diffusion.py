@@ -104,14 +104,18 @@ def parallel_sample(
         >>> scheduler.set_timesteps(50)
         >>> x = torch.randn(2, 1, 4, 4, generator=torch.Generator().manual_seed(0))
         >>> result = parallel_sample(lambda x, t: 0.5 * torch.tanh(x), scheduler, x)
-        >>> result.rounds < 15, result.report.converged
-        (True, True)
+        >>> result.steps, result.rounds < 25, result.report.converged
+        (50, True, True)
     """
     if jacobian not in JACOBIANS:
         raise ValueError(f"jacobian must be one of {', '.join(JACOBIANS)}, got {jacobian!r}")
     if on_failure not in ("sequential", "raise"):
         raise ValueError(f'on_failure must be "sequential" or "raise", got {on_failure!r}')
-    for name, value in (("window", window), ("max_rounds", max_rounds), ("model_batch", model_batch)):
+    for name, value in (
+        ("window", window),
+        ("max_rounds", max_rounds),
+        ("model_batch", model_batch),
+    ):
         if value is not None and value < 1:
             raise ValueError(f"{name} must be >= 1 or None, got {value}")
     if not tol > 0:
@@ -162,7 +166,7 @@ class SchedulerStep:
 
     def __call__(self, output: Tensor, sample: Tensor) -> Tensor:
         """The next sample."""
-        noise = {} if self.generator is None else {"generator": self.generator}
+        noise: dict[str, Any] = {} if self.generator is None else {"generator": self.generator}
         if self.generator is not None:
             self.generator.set_state(self.state)
         used = copy.copy(self.scheduler)
@@ -217,7 +221,9 @@ def plan_steps(
     own = torch.Generator(x.device if generator is None else generator.device)
     drawn = own if generator is None else generator
     walker, other = copy.deepcopy(scheduler), copy.deepcopy(scheduler)
-    zero, steps, probes = torch.zeros_like(x), [], []
+    zero = torch.zeros_like(x)
+    steps: list[SchedulerStep] = []
+    probes: list[tuple[Tensor, ...]] = []
     for t in times:
         for each in (walker, other):
             if hasattr(each, "scale_model_input"):
@@ -241,7 +247,7 @@ def plan_steps(
 
 
 def output_slopes(scheduler: Any, times: Tensor, scales: Tensor) -> Tensor:
-    """d model output / d model input, ``(L,)``, where the velocity stays what it is.
+    """D model output / d model input, ``(L,)``, where the velocity stays what it is.
 
     With ``x = sqrt(a) x0 + sqrt(1-a) noise`` and the velocity ``v = sqrt(a) noise - sqrt(1-a) x0``
     the noise is ``sqrt(1-a) x + sqrt(a) v``, and x0 is ``sqrt(a) x - sqrt(1-a) v``.
@@ -328,7 +334,7 @@ class Sampler:
         return torch.stack(after).flatten(2)
 
     def blocks(self, z_prev: Tensor, z: Tensor) -> Tensor:
-        """The scheduler's linear part ``(L, B, 1)``, or with the model's derivative ``(L, B, D, D)``."""
+        """The linear part ``(L, B, 1)``, or with the model's derivative ``(L, B, D, D)``."""
         if self.jacobian != "dense":
             return self.plan.linear.reshape(-1, 1, 1).to(z).expand(*z.shape[:-1], 1)
         slopes = self.plan.slopes.reshape(-1, 1, 1).to(z)
@@ -341,7 +347,11 @@ class Sampler:
 
         pull = torch.func.vjp(output, z_prev)[1]
         basis = torch.eye(z.shape[-1], dtype=z.dtype, device=z.device)
-        rows = torch.func.vmap(lambda e: pull(e.expand_as(z))[0], out_dims=-2)(basis)
+
+        def row(direction: Tensor) -> Tensor:
+            return pull(direction.expand_as(z))[0]
+
+        rows = torch.func.vmap(row, out_dims=-2)(basis)
         gains = self.plan.gains.reshape(-1, 1, 1, 1).to(z)
         return gains * rows + torch.diag_embed(slopes.expand_as(z))
 
@@ -368,7 +378,9 @@ def answer(model: Callable[..., Any], x: Tensor, t: Tensor) -> Tensor:
     output = output if isinstance(output, Tensor) else output.sample
     if output.shape != x.shape:
         got = f"{tuple(output.shape)} for {tuple(x.shape)}"
-        raise ValueError(f"model must return a tensor like its input (no learned variance), got {got}")
+        raise ValueError(
+            f"model must return a tensor like its input (no learned variance), got {got}"
+        )
     return output
 
 
@@ -389,5 +401,7 @@ def in_windows(sampler: Sampler, settings: Newton, structure: str, width: int) -
         sum((part.residuals for part in parts), ()),
         sum((part.step_norms for part in parts), ()),
         sum(part.exact_prefix for part in parts),
-        sum((part.sample_iterations for part in parts), torch.zeros_like(parts[0].sample_iterations)),
+        sum(
+            (part.sample_iterations for part in parts), torch.zeros_like(parts[0].sample_iterations)
+        ),
     )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Literal, TypeAlias
 
-import torch
 from torch import Tensor
 
 from deeppcr.cost import linear_method
@@ -15,7 +14,7 @@ STRUCTURES = ("auto", "dense", "diag", "scalar", "identity", "zero")
 
 
 def structured(blocks: Tensor, z: Tensor, structure: str) -> Tensor:
-    """The part of the exact ``blocks`` at states ``z`` that a structure keeps, the rest left out."""
+    """The part of the exact ``blocks`` at states ``z`` that a structure keeps."""
     if structure in ("auto", "dense"):
         return blocks
     diagonal = blocks if blocks.ndim == z.ndim else blocks.diagonal(dim1=-2, dim2=-1)

@@ -103,7 +103,7 @@ class Recurrent(nn.Module):
                 raise ValueError(f"{name} must be {usual}, got {getattr(module, name)}")
         if getattr(module, "nonlinearity", None) == "relu":
             options["nonlinearity"] = "relu"
-        weight = module.weight_hh_l0
+        weight = next(module.parameters())
         made = cls(
             module.input_size,
             module.hidden_size,
@@ -151,7 +151,8 @@ class Recurrent(nn.Module):
     def run_layer(self, layer: int, out: Tensor, z0: Tensor) -> tuple[Tensor, Tensor, Report]:
         """Hidden states ``(L, *B, h)`` of one layer, its final state, its report."""
         names = ("weight_ih", "bias_ih", "weight_hh", "bias_hh")
-        w_ih, b_ih, w_hh, b_hh = (getattr(self, f"{name}_l{layer}", None) for name in names)
+        held: list[Any] = [getattr(self, f"{name}_l{layer}", None) for name in names]
+        w_ih, b_ih, w_hh, b_hh = held
         run = parallel_forward(
             self.cell(),
             z0,

@@ -22,7 +22,7 @@ DECAY = 0.1  # with a budget: an iteration that does less for the residual is no
 
 
 class Solvable(Protocol):
-    """What the iteration needs of a recurrence: ``deeppcr.problem.Problem`` and samplers have it."""
+    """What the iteration needs of a recurrence; ``Problem`` and ``Sampler`` have it."""
 
     @property
     def z0(self) -> Tensor:

@@ -117,5 +117,9 @@ def odeint(
 
     step = ode_step(field, method=method)
     run = parallel_forward(step, y0, (t[:-1], t.diff()), params, **options)
-    states = pytree.tree_map(lambda y, s: torch.cat([y.unsqueeze(0), s]), y0, run.states)
+
+    def with_start(y: Tensor, states: Tensor) -> Tensor:
+        return torch.cat([y.unsqueeze(0), states])
+
+    states = pytree.tree_map(with_start, y0, run.states)
     return Trajectory(states, run.final, run.report)

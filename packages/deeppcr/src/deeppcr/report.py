@@ -79,7 +79,7 @@ class ConvergenceError(RuntimeError):
 
     def __init__(self, report: Report) -> None:
         super().__init__(
-            f"no convergence: {report}; use on_failure=\"sequential\", or diagnose() first"
+            f'no convergence: {report}; use on_failure="sequential", or diagnose() first'
         )
         self.report = report
 

@@ -82,7 +82,7 @@ class DenseBlockStep(BlockStep):
 
 
 class DeepPCR(nn.Sequential):
-    """The same ``Sequential``, the same ``state_dict`` keys, with long runs of blocks solved at once.
+    """The same ``Sequential`` and ``state_dict`` keys, with long runs of blocks solved at once.
 
     A run is a stretch of at least ``SHORTEST_RUN`` blocks of the same modules, settings and shapes
     that keeps the shape of its input: ``Linear, Tanh, Linear, Tanh, ...`` or residual blocks.
@@ -130,7 +130,8 @@ class DeepPCR(nn.Sequential):
 
     def forward(self, input: Tensor) -> Tensor:
         """The model's output, ``(*B, d)`` in a run."""
-        modules, reports, at, z = list(self), [], 0, input
+        modules, at, z = list(self), 0, input
+        reports: list[Report] = []
         for run in self.runs:
             for module in modules[at : run.start]:
                 z = module(z)

@@ -135,8 +135,10 @@ class _Solved(torch.autograd.Function):
     """States that are known already, with the adjoint of the chain as their backward."""
 
     @staticmethod
-    def forward(*args: Any, **kwargs: Any) -> Tensor:  # the problem, its states, its leaves
-        return args[1].clone()
+    def forward(  # pyrefly: ignore
+        problem: Problem, states: Tensor, *leaves: Tensor
+    ) -> Tensor:
+        return states.clone()
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
@@ -144,11 +146,11 @@ class _Solved(torch.autograd.Function):
         ctx.save_for_backward(output, *leaves)
 
     @staticmethod
-    def backward(ctx: Any, *grad_outputs: Any) -> tuple[Any, ...]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Any, ...]:  # pyrefly: ignore
         states, z0, *leaves = ctx.saved_tensors
         problem, count = ctx.problem, len(ctx.problem.inputs)
         inputs, shared = tuple(leaves[:count]), tuple(leaves[count:])
         first, by_step, common = pullback(
-            problem.chain, z0, states, inputs, shared, *grad_outputs, jacobian=problem.jacobian
+            problem.chain, z0, states, inputs, shared, gradient, jacobian=problem.jacobian
         )
         return None, None, first, *by_step, *common

@@ -20,7 +20,7 @@ assert_type(dp.diagnose(step, torch.zeros(2), torch.zeros(5, 2), torch.ones(2)),
 assert_type(dp.odeint(lambda t, y: -y, torch.ones(1), torch.linspace(0, 1, 5)), dp.Trajectory)
 model = dp.DeepPCR(nn.Sequential(nn.Linear(2, 2)), solver=dp.Newton(max_iter=5, window=4))
 assert_type(model.last_report, dp.Report | None)
-assert_type(dp.GRU(2, 3)(torch.zeros(4, 1, 2))[0], Tensor)
+output, final = dp.GRU(2, 3)(torch.zeros(4, 1, 2))
 
 
 def sample(model: nn.Module, scheduler: object) -> Sample:

@@ -45,7 +45,9 @@ def test_gradients_are_those_of_autograd_through_the_loop(method, length):  # P1
         return torch.autograd.grad((states_of(*leaves) * cotangent).sum(), leaves)
 
     def ours(z0, xs, w):
-        return dp.parallel_forward(tanh_step, z0, xs, w, method=method, solver=TIGHT).states
+        return dp.parallel_forward(
+            tanh_step, z0, xs, w, method=method, solver=TIGHT, backward="implicit"
+        ).states
 
     for got, want in zip(
         gradients(ours), gradients(lambda *leaves: looped(tanh_step, *leaves)), strict=True
@@ -296,6 +298,19 @@ def test_a_guess_may_be_states_or_a_function():
         tanh_step, z0, xs, w, method="newton", guess=lambda z0, xs, w: first.states
     )
     assert made.report.iterations == 0
+
+
+def test_the_backward_after_the_loop_is_the_cheaper_one():
+    for length, width, batch, implicit in ((2000, 2, 1, True), (40, 64, 64, False)):
+        z0, xs, w = tanh_chain(length, width, batch=(batch,), dtype=torch.float32)
+        leaf = w.clone().requires_grad_()
+        with dp.explain() as log:
+            run = dp.parallel_forward(tanh_step, z0, xs, leaf, method="sequential")
+        assert (run.states.grad_fn.name() == "_SolvedBackward") == implicit
+        assert log.decisions[-1].method == ("implicit" if implicit else "autograd")
+        (got,) = torch.autograd.grad(run.final.sum(), leaf)
+        (want,) = torch.autograd.grad(looped(tanh_step, z0, xs, leaf)[-1].sum(), leaf)
+        torch.testing.assert_close(got, want, rtol=1e-3, atol=1e-3)
 
 
 def test_a_chain_without_steps_has_no_states():

@@ -25,6 +25,9 @@ VMAP = 9.0e-5  # s, entering torch.func.vmap
 DERIVE = 3.5e-4  # s, entering automatic differentiation for the blocks
 ENTRY = 1.2e-8  # s, one number of a block by automatic differentiation
 KNOWN = 2.0e-9  # s, one number of a block in closed form
+NODE = 4.5e-6  # s, one operation's way back through autograd
+PULL = (1.4e-3, 7.0e-9)  # s, the backward by one solve: entering it, one number of a block
+PULL_KNOWN = (3.0e-4, 1.2e-9)  # s, the same with derivatives in closed form
 ITERATIONS = 6  # of a contracting chain: 4 or 5 to 1e-4, and one for the check
 MARGIN = 0.5  # Newton must promise this share of the loop's time
 BUDGET = 4  # iterations, at most a third of the loop's time, before each must pay
@@ -77,10 +80,30 @@ def choose(problem: Problem, structure: str) -> Choice:
     return Choice(method, loop, total)
 
 
+def choose_backward(problem: Problem) -> str:
+    """``"implicit"``, or ``"autograd"`` where the blocks are too large or the walk is cheaper."""
+    if not fits(problem, "dense"):
+        return "autograd"
+    work = count_step(problem)
+    arithmetic = 2 * FLOP * work.multiply_adds + ELEMENT * work.elements
+    walk = problem.length * (NODE * work.operations + arithmetic)
+    enter, each = PULL_KNOWN if known(problem) else PULL
+    entries = problem.length * problem.z0.numel() * problem.z0.shape[-1]
+    solve = enter + each * entries + solve_seconds(problem, dense=True)
+    predicted = {"implicit": solve, "autograd": walk}
+    method = min(predicted, key=predicted.__getitem__)
+    note(Decision(f"backward, L={problem.length}", method, predicted))
+    return method
+
+
+def known(problem: Problem) -> bool:
+    """Whether the step's derivative is there in closed form."""
+    return problem.jacobian is not None or hasattr(problem.chain.user_step, "linearize")
+
+
 def newton_iteration(problem: Problem, work: Work, structure: str) -> float:
     """Predicted seconds of one iteration: all steps at once, their Jacobians, one solve."""
     length, width, numbers = problem.length, problem.z0.shape[-1], problem.z0.numel()
-    known = problem.jacobian or hasattr(problem.chain.user_step, "linearize")
     flop = BATCHED if problem.chain.per_layer else FLOP
     evaluate = OP * work.operations
     evaluate += length * (flop * work.multiply_adds + ELEMENT * work.elements)
@@ -89,7 +112,7 @@ def newton_iteration(problem: Problem, work: Work, structure: str) -> float:
     if structure in ("identity", "zero"):
         return evaluate + update
     entries = length * numbers * width
-    derive = 20 * OP + KNOWN * entries if known else DERIVE + ENTRY * entries
+    derive = 20 * OP + KNOWN * entries if known(problem) else DERIVE + ENTRY * entries
     return evaluate + update + derive + solve_seconds(problem, dense=structure in ("auto", "dense"))
 
 

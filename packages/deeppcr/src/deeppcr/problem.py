@@ -40,6 +40,12 @@ class Problem:
         """The number of steps, L."""
         return self.chain.length
 
+    @property
+    def requires_grad(self) -> bool:
+        """Whether a tensor of the problem requires a gradient."""
+        leaves = (self.z0, *self.inputs, *self.shared)
+        return any(leaf.requires_grad for leaf in leaves)
+
     def run(self) -> Tensor:
         """The states ``(L, *B, d)`` by the plain loop."""
         if not self.layers:
@@ -123,10 +129,10 @@ def make_problem(
 
 def attach(problem: Problem, states: Tensor) -> Tensor:
     """The states with their gradient: one linear solve, exact for these states."""
+    if not problem.requires_grad:
+        return states
     wider = problem.widened()
     leaves = (wider.z0, *wider.inputs, *wider.shared)
-    if not any(leaf.requires_grad for leaf in leaves):
-        return states
     solved = _Solved.apply(wider, states.to(wider.z0.dtype), *leaves)
     return solved.to(states.dtype)
 

@@ -13,7 +13,7 @@ from torch.utils import _pytree as pytree
 
 from deeppcr.adjoint import StepJacobian, refuse_hidden_gradients
 from deeppcr.chain import Step, StepError
-from deeppcr.choice import BUDGET, Choice, choose
+from deeppcr.choice import BUDGET, Choice, choose, choose_backward
 from deeppcr.jacobian import STRUCTURES
 from deeppcr.newton import Newton, Solution, newton
 from deeppcr.problem import Problem, attach, make_problem
@@ -21,7 +21,7 @@ from deeppcr.report import ConvergenceError, ConvergenceWarning, Report
 
 METHODS = ("auto", "newton", "sequential")
 FAILURES = ("sequential", "raise", "warn")
-BACKWARDS = ("implicit", "autograd")
+BACKWARDS = ("auto", "implicit", "autograd")
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ def parallel_forward(
     solver: Newton | None = None,
     method: str = "auto",
     on_failure: str = "sequential",
-    backward: str = "implicit",
+    backward: str = "auto",
     per_layer_params: bool = False,
     vectorized: bool = False,
     check: bool = False,
@@ -84,7 +84,8 @@ def parallel_forward(
         on_failure: after an iteration that did not converge: ``"sequential"`` runs the plain
             loop, ``"raise"`` raises, ``"warn"`` returns the last iterate with a warning.
         backward: ``"implicit"`` solves one linear system for the gradient, exact for these
-            states; ``"autograd"`` always runs the loop, and differentiates through it.
+            states; ``"autograd"`` always runs the loop, and differentiates through it; ``"auto"``
+            is implicit after Newton, and after the loop the cheaper one.
         per_layer_params: every tensor of ``params`` has a leading axis of length L.
         vectorized: ``step`` also takes all its arguments with a leading time axis.
         check: run the step a few times first, to see that it is deterministic, takes all times at
@@ -135,6 +136,9 @@ def parallel_forward(
         vectorized=vectorized,
         jacobian=jacobian if callable(jacobian) else None,
     )
+    if check:
+        with torch.no_grad():
+            check_step(problem)
     if backward == "autograd":
         if method == "newton":
             raise ValueError('backward="autograd" runs the loop: use method="auto"')
@@ -142,11 +146,10 @@ def parallel_forward(
         report = chosen_loop(problem, 'backward="autograd"')
     else:
         refuse_hidden_gradients(problem.chain, problem.z0, problem.inputs, problem.shared)
+        tracked = torch.is_grad_enabled() and backward == "auto" and problem.requires_grad
         with torch.no_grad():
-            if check:
-                check_step(problem)
-            states, report = compute(problem, guess, solver, structure, method, on_failure)
-        if torch.is_grad_enabled():
+            states, report = compute(problem, guess, solver, structure, method, on_failure, tracked)
+        if torch.is_grad_enabled() and not states.requires_grad:
             states = attach(problem, states)
     report = replace(report, seconds=time.perf_counter() - began)
     final = states[-1] if problem.length else problem.z0
@@ -161,13 +164,19 @@ def compute(
     structure: str,
     method: str,
     on_failure: str,
+    tracked: bool,
 ) -> tuple[Tensor, Report]:
-    """The states without gradient, and what was done for them."""
+    """The states and what was done for them.
+
+    They have no gradient, except where ``tracked`` and autograd's walk is the cheaper backward.
+    """
     automatic = method == "auto"
     choice = choose(problem, structure) if automatic else Choice(method)
     explanation = str(choice) if automatic else ""
     if choice.method == "sequential" or problem.length == 0:
-        return problem.run(), chosen_loop(problem, explanation)
+        walk = tracked and problem.length > 0 and choose_backward(problem) == "autograd"
+        with torch.set_grad_enabled(walk):
+            return problem.run(), chosen_loop(problem, explanation)
     wide, settings = problem.widened(), Newton() if solver is None else solver
     budget = BUDGET if automatic else None
     try:

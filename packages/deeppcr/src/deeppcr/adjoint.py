@@ -14,7 +14,7 @@ from torch import Tensor
 
 from deeppcr.algorithms import apply
 from deeppcr.chain import Chain, Leaves, Step, StepError, make_chain
-from deeppcr.scan import scan
+from deeppcr.scan import refuse_nested_forward_mode, scan
 
 Gradients = tuple[Tensor | None, ...]
 StepJacobian = Callable[[Any, Any, Any], Tensor]
@@ -236,6 +236,7 @@ class _Sequential(torch.autograd.Function):
     @staticmethod
     def jvp(ctx: Any, *tangents: Any) -> Tensor:
         """The tangents of the states: the same linear recurrence, run forwards."""
+        refuse_nested_forward_mode()
         states, z0, *leaves = ctx.saved_tensors
         _, _, _, dz0, *moved = tangents
         inputs, shared = tuple(leaves[: ctx.count]), tuple(leaves[ctx.count :])

@@ -84,9 +84,11 @@ def _share(
         return _call(A, b, z0, z, dense, reverse, adjoint)
     workers = []
     for part in range(0, b.shape[axis], share):
-        take = [t.narrow(axis, part, min(share, b.shape[axis] - part)) for t in (A, b, z)]
-        first = None if z0 is None else z0.narrow(axis - 1, part, take[1].shape[axis])
-        arguments = (take[0], take[1], first, take[2], dense, reverse, adjoint)
+        count = min(share, b.shape[axis] - part)
+        right, out = (t.narrow(axis, part, count) for t in (b, z))
+        blocks = A if A.shape[axis] == 1 else A.narrow(axis, part, count)
+        first = None if z0 is None else z0.narrow(axis - 1, part, count)
+        arguments = (blocks, right, first, out, dense, reverse, adjoint)
         workers.append(threading.Thread(target=_call, args=arguments))
     for worker in workers:
         worker.start()

@@ -253,6 +253,7 @@ class _Scan(torch.autograd.Function):
     @staticmethod
     def jvp(ctx: Any, dA: Any, db: Any, dz0: Any, *_: Any) -> Tensor:  # pyrefly: ignore
         """The same solve again, with the blocks' tangents in the right-hand side."""
+        refuse_nested_forward_mode()
         A, z0, output = ctx.saved_tensors
         reverse, adjoint, method = ctx.how
         right = torch.zeros_like(output) if db is None else db
@@ -273,6 +274,20 @@ class _Scan(torch.autograd.Function):
             z0 = z0.unsqueeze(0) if in_dims[2] is None else z0.movedim(in_dims[2], 0)
             z0 = z0.expand(info.batch_size, *z0.shape[1:])
         return scan(A, b, z0, *how), 1
+
+
+def refuse_nested_forward_mode() -> None:
+    """Raise where another ``jvp`` is around: torch would drop its part without a word.
+
+    Raises:
+        RuntimeError: under two levels of forward mode.
+    """
+    levels = torch._C._functorch.get_interpreter_stack() or ()
+    if any(level.key() == torch._C._functorch.TransformType.Jvp for level in levels):
+        raise RuntimeError(
+            "forward mode within forward mode is not supported: for second derivatives use "
+            "torch.func.hessian, or jacrev on the inside"
+        )
 
 
 def _moved(dA: Tensor, z: Tensor, z0: Tensor | None, reverse: bool, adjoint: bool) -> Tensor:

@@ -6,7 +6,7 @@ converge. The gradient of whatever enters step ``l`` is the pullback of ``lambda
 """
 
 from collections.abc import Callable, Sequence
-from itertools import repeat
+from itertools import islice, repeat
 from typing import Any
 
 import torch
@@ -93,16 +93,19 @@ def run_loop(chain: Chain, z0: Tensor, inputs: Leaves, shared: Leaves) -> Tensor
     """The plain loop: ``(L, *B, d)``."""
     if chain.length == 0:
         return z0.new_empty(0, *z0.shape)
-    leaves = [leaf.unbind(0) for leaf in inputs]
-    rows = zip(*leaves, strict=True) if leaves else repeat((), chain.length)
-    z = chain.step(z0, next(rows), shared)  # this one checks what the user's step returns
+    columns = [leaf.unbind(0) for leaf in inputs]
+    first = tuple(column[0] for column in columns)
+    z = chain.step(z0, first, shared)  # this one checks what the user's step returns
     states = [z]
     if chain.plain:
-        for x, params in chain.arguments(rows, shared):
+        arguments = chain.arguments(columns, shared)
+        next(arguments)
+        for x, params in arguments:
             z = chain.user_step(z, x, params)
             states.append(z)
     else:
-        for row in rows:
+        rows = zip(*columns, strict=True) if columns else repeat((), chain.length)
+        for row in islice(rows, 1, None):
             z = chain.step(z, row, shared)
             states.append(z)
     return torch.stack(states)

@@ -1,7 +1,8 @@
 """A chain of steps ``z_l = step(z_{l-1}, x_l, params)`` in one layout: flat states, flat leaves."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import repeat
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from deeppcr.scan import hold
 
 Step = Callable[[Any, Any, Any], Any]
 Leaves = tuple[Tensor, ...]
+Columns = Sequence[Sequence[Tensor]]
 LeafStep = Callable[[Tensor, Leaves, Leaves], Any]
 
 
@@ -70,13 +72,14 @@ class Chain:
         """Whether a state is one tensor that the user's step can be given as it is."""
         return self.state_spec.is_leaf() and not self.ragged
 
-    def arguments(self, rows: Iterable[Leaves], shared: Leaves) -> Iterator[tuple[Any, Any]]:
-        """``(x, params)`` of one step after another, from the rows of their leaves."""
+    def arguments(self, columns: Columns, shared: Leaves) -> Iterator[tuple[Any, Any]]:
+        """``(x, params)`` of one step after another, from the leaves of ``inputs`` unbound."""
         count = 0 if self.xs_spec is None else self.xs_spec.num_leaves
-        make_x, make_params = _maker(self.xs_spec), _maker(self.params_spec)
-        params = None if self.per_layer else make_params(shared)
-        for row in rows:
-            yield make_x(row[:count]), make_params(row[count:]) if self.per_layer else params
+        steps = len(columns[0]) if columns else self.length
+        xs = _column(columns[:count], self.xs_spec, steps)
+        if self.per_layer:
+            return zip(xs, _column(columns[count:], self.params_spec, steps), strict=True)
+        return zip(xs, repeat(_tree(shared, self.params_spec), steps), strict=True)
 
     def all(self, before: Tensor, inputs: Leaves, shared: Leaves) -> Tensor:
         """Every step at once, from the states before them: ``(L, *B, d) -> (L, *B, d)``."""
@@ -191,12 +194,13 @@ def _tree(leaves: Leaves, spec: Any) -> Any:
     return None if spec is None else pytree.tree_unflatten(list(leaves), spec)
 
 
-def _maker(spec: Any) -> Callable[[Leaves], Any]:
-    """A fast `_tree` for the commonest forms: nothing, one tensor, a tuple of tensors."""
+def _column(columns: Columns, spec: Any, steps: int) -> Iterable[Any]:
+    """The user's pytree at one step after another; the commonest forms cost nothing a step."""
     if spec is None:
-        return lambda leaves: None
+        return repeat(None, steps)
     if spec.is_leaf():
-        return lambda leaves: leaves[0]
+        return columns[0]
+    rows = zip(*columns, strict=True)
     if spec == pytree.tree_flatten((0,) * spec.num_leaves)[1]:
-        return lambda leaves: leaves
-    return lambda leaves: _tree(leaves, spec)
+        return rows
+    return (_tree(row, spec) for row in rows)

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from deeppcr.steps import Pull
+from deeppcr.steps import Pull, scaled_rows
 
 Weights: TypeAlias = tuple[Tensor, ...]  # weight_hh (G h, h) and, where there is one, bias_hh (G h)
 
@@ -89,7 +89,7 @@ def rows(slopes: Tensor, weight: Tensor) -> Tensor:
     """``sum_g diag(slope_g) W_g``: ``(..., G h)`` and ``(G h, h)`` give ``(..., h, h)``."""
     size = weight.shape[-1]
     terms = zip(slopes.split(size, dim=-1), weight.split(size), strict=True)
-    return sum((slope.unsqueeze(-1) * w for slope, w in terms), torch.zeros(()).to(slopes))
+    return sum((scaled_rows(slope, w) for slope, w in terms), torch.zeros(()).to(slopes))
 
 
 def by_weights(inner: Tensor, h: Tensor, params: Weights) -> Weights:

@@ -186,13 +186,13 @@ def iterate(
         if stop is not None:
             reason = stop
             if stop == "residual":
-                z = z + torch.where(free.unsqueeze(-1), delta, torch.zeros_like(delta))
+                z = moved_by(z, delta, free)
             break
         if mixing is not None:
             delta = mixing(z, delta, free=count + 1)
         if settings.damping != 1:
             delta = settings.damping * delta
-        z = z + torch.where(free.unsqueeze(-1), delta, torch.zeros_like(delta))
+        z = moved_by(z, delta, free)
         taken += ~done
         count += 1
     prefix = problem.length if reason == "exact" else leading(r.abs().amax(-1) <= tol)
@@ -290,6 +290,13 @@ class Anderson:
         weights = weights.movedim(-2, 0).unsqueeze(1)  # (m, 1, *B, 1)
         mixed = delta - (weights * (dz + df)).sum(0)
         return torch.cat([delta[:free], mixed[free:]])
+
+
+def moved_by(z: Tensor, delta: Tensor, free: Tensor) -> Tensor:
+    """``z + delta`` in the samples that are ``free``; the others stay, even where delta is NaN."""
+    if bool(free.all()):
+        return z + delta
+    return z + torch.where(free.unsqueeze(-1), delta, torch.zeros_like(delta))
 
 
 def largest(t: Tensor) -> Tensor:

@@ -79,7 +79,17 @@ class DenseStep:
             by_bias = _summed_to(inner, bias, len(batch) if own else None)
             return by_xs, (grad, by_bias)
 
-        return slope.unsqueeze(-1) * matrix, pull
+        return scaled_rows(slope, matrix), pull
+
+
+def scaled_rows(slope: Tensor, weight: Tensor) -> Tensor:
+    """``diag(slope) W``: ``(..., h)`` and ``(h, k)``, or one matrix a row, give ``(..., h, k)``."""
+    width = slope.shape[-1]
+    if weight.ndim > 2 or width > 8:
+        return slope.unsqueeze(-1) * weight
+    # small matrices that all rows share: one matrix product, several times as fast
+    spread = torch.eye(width, dtype=weight.dtype, device=weight.device).unsqueeze(-1) * weight
+    return (slope @ spread.reshape(width, -1)).reshape(*slope.shape, weight.shape[-1])
 
 
 def _summed_to(inner: Tensor, leaf: Tensor, batch: int | None) -> Tensor:

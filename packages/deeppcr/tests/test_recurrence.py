@@ -211,6 +211,20 @@ def test_unequal_lengths_work_with_an_analytic_jacobian():
     torch.testing.assert_close(both[0].states, both[1].states)
 
 
+def test_unequal_lengths_work_with_a_step_that_knows_its_derivative():
+    z0, xs, w = tanh_chain(25, 3, batch=(2,))
+    lengths, results = torch.tensor([25, 7]), []
+    for step, options in ((dp.DenseStep(), {"vectorized": True}), (tanh_step, {})):
+        leaf = w.clone().requires_grad_()
+        run = dp.parallel_forward(
+            step, z0, xs, leaf, lengths=lengths, method="newton", solver=TIGHT, **options
+        )
+        results.append((run.states, torch.autograd.grad(run.states.sin().sum(), leaf)[0]))
+        assert run.report.iterations <= 5
+    for got, want in zip(*results, strict=True):
+        torch.testing.assert_close(got, want)
+
+
 @pytest.mark.parametrize("gain", [1.5, 2.0, 3.0])
 @pytest.mark.parametrize("length", [1024, 4096])
 def test_unstable_chains_fall_back_to_the_bits_of_the_loop(gain, length):  # check 7

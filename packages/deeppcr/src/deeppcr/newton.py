@@ -173,14 +173,15 @@ def iterate(
             reason = "nonfinite"
             break
         ready = size <= tol
-        if structure not in ("identity", "zero") and (blocks is None or not ready.all()):
+        settled = bool(ready.all())
+        if structure not in ("identity", "zero") and (blocks is None or not settled):
             blocks = structured(problem.blocks(z_prev, after), after, structure)
         delta = solve(blocks, r, structure=structure)
         moved = largest(delta)  # with exact blocks, the error of z to first order
         free = ~done  # a sample that passed the test stays
         done = done | (ready & (moved <= tol))
         steps.append(float(moved.max()))
-        stop = verdict(residuals, steps[-1], done, ready, count, problem.length, settings, budget)
+        stop = verdict(residuals, steps[-1], done, settled, count, problem.length, settings, budget)
         if stop is None and steps[-1] <= torch.finfo(guess.dtype).eps * float(scale.max()):
             stop = "stalled"
         if stop is not None:
@@ -203,7 +204,7 @@ def verdict(
     residuals: list[float],
     step: float,
     done: Tensor,
-    ready: Tensor,
+    settled: bool,
     count: int,
     length: int,
     settings: Newton,
@@ -212,7 +213,7 @@ def verdict(
     """Why the iteration ends after ``count`` updates, or None where it goes on."""
     if done.all():
         return "residual"
-    if count >= length and settings.damping == 1 and ready.all():
+    if count >= length and settings.damping == 1 and settled:
         return "exact"
     if not math.isfinite(step):
         return "nonfinite"
@@ -306,4 +307,6 @@ def largest(t: Tensor) -> Tensor:
 
 def leading(rows: Tensor) -> int:
     """How many leading rows of ``(L, *B)`` hold in every sample."""
+    if bool(rows.all()):
+        return len(rows)
     return int(rows.reshape(len(rows), -1).all(1).long().cumprod(0).sum())

@@ -277,13 +277,14 @@ class _Scan(torch.autograd.Function):
 
 
 def refuse_nested_forward_mode() -> None:
-    """Raise where another ``jvp`` is around: torch would drop its part without a word.
+    """Raise within two ``jvp``: torch would drop the part of the outer one without a word.
 
     Raises:
         RuntimeError: under two levels of forward mode.
     """
     levels = torch._C._functorch.get_interpreter_stack() or ()
-    if any(level.key() == torch._C._functorch.TransformType.Jvp for level in levels):
+    forward = torch._C._functorch.TransformType.Jvp
+    if sum(level.key() == forward for level in levels) > 1:
         raise RuntimeError(
             "forward mode within forward mode is not supported: for second derivatives use "
             "torch.func.hessian, or jacrev on the inside"

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from deeppcr.scan import hold
+from deeppcr.layout import hold
 
 Step = Callable[[Any, Any, Any], Any]
 Leaves = tuple[Tensor, ...]

@@ -131,27 +131,30 @@ def test_transforms_agree_with_those_of_the_loop():
         closest(got, want)
 
 
-def test_the_state_may_be_a_pytree_and_the_step_a_module():
+def test_the_state_may_be_a_pytree_and_the_parameters_a_module_s():
     torch.manual_seed(0)
-    lstm = torch.nn.LSTMCell(3, 4).double()
+    gates = torch.nn.Linear(3 + 4, 5 * 4).double()
     xs = torch.randn(7, 2, 3, dtype=torch.float64)
-    start = tuple(torch.randn(2, 4, dtype=torch.float64) for _ in range(2))
+    start = tuple(torch.randn(2, n, dtype=torch.float64) for n in (4, 8))
 
     def step(z, x, params):
-        return functional_call(lstm, params, (x, z))
+        h, c = z
+        i, f, *u, o = functional_call(gates, params, (torch.cat([x, h], -1),)).chunk(5, -1)
+        c = c * torch.cat([f, i], -1).sigmoid() + torch.cat(u, -1).tanh()
+        return o.sigmoid() * c[..., :4].tanh(), c
 
-    params = dict(lstm.named_parameters())
+    params = dict(gates.named_parameters())
     h, c = sequential_forward(step, start, xs, params)
     state, want = start, []
     for x in xs:
-        state = lstm(x, state)
+        state = step(state, x, params)
         want.append(state)
     assert torch.equal(h, torch.stack([w[0] for w in want]))
     assert torch.equal(c, torch.stack([w[1] for w in want]))
     leaves = list(params.values())
     closest(
-        torch.autograd.grad((h * c.cos()).sum(), leaves),
-        torch.autograd.grad(sum((a * b.cos()).sum() for a, b in want), leaves),
+        torch.autograd.grad((h.sum(-1) * c.cos().sum(-1)).sum(), leaves),
+        torch.autograd.grad(sum((a.sum(-1) * b.cos().sum(-1)).sum() for a, b in want), leaves),
     )
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from deeppcr.scan import hold
+from deeppcr.layout import hold
 
 Step = Callable[[Any, Any, Any], Any]
 Leaves = tuple[Tensor, ...]
@@ -56,7 +56,7 @@ class Chain:
         """One step, ``(*B, d) -> (*B, d)``."""
         out, spec = pytree.tree_flatten(self.on_leaves(self.user_step)(z, inputs, shared))
         if spec != self.state_spec or any(
-            o.shape != (*z.shape[:-1], n) or o.dtype != z.dtype
+            not isinstance(o, Tensor) or o.shape != (*z.shape[:-1], n) or o.dtype != z.dtype
             for o, n in zip(out, self.widths, strict=True)
         ):
             got = [(tuple(o.shape), o.dtype) if isinstance(o, Tensor) else type(o) for o in out]

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from deeppcr.algorithms import apply, compose
+from deeppcr.layout import HALF
 from deeppcr.scan import outer, scan_values
 
 
@@ -37,7 +38,7 @@ def sharded_scan(
         method: how a rank solves its own steps.
         group: the ranks.
     """
-    if b.dtype in (torch.float16, torch.bfloat16):
+    if b.dtype in HALF:
         start = None if z0 is None else z0.float()
         return sharded_scan(A.float(), b.float(), start, reverse, method, group).to(b.dtype)
     return _Sharded.apply(A, b, z0, reverse, method, group)
@@ -109,12 +110,16 @@ def _solve(
 
 def _exchange(block: Tensor, end: Tensor, reverse: bool, group: dist.ProcessGroup) -> Tensor:
     """What stands at the end of every rank, ``(ranks, *B, d)``, from all products and ends."""
-    gathered = []
-    for mine in (block.contiguous().resolve_conj(), end.contiguous().resolve_conj()):
-        theirs = [torch.empty_like(mine) for _ in range(dist.get_world_size(group))]
-        dist.all_gather(theirs, mine, group=group)
-        gathered.append(torch.stack(theirs))
-    return scan_values(*gathered, None, reverse, False, "auto")
+    blocks, ends = _gathered(block, group), _gathered(end, group)
+    return scan_values(blocks, ends, None, reverse, False, "auto")
+
+
+def _gathered(mine: Tensor, group: dist.ProcessGroup) -> Tensor:
+    """Every rank's tensor, ``(ranks, ...)``."""
+    mine = mine.contiguous().resolve_conj()
+    theirs = [torch.empty_like(mine) for _ in range(dist.get_world_size(group))]
+    dist.all_gather(theirs, mine, group=group)
+    return torch.stack(theirs)
 
 
 def _product(A: Tensor, reverse: bool, dense: bool) -> Tensor:

@@ -7,12 +7,10 @@ import torch
 from torch import Tensor
 
 from deeppcr import algorithms, cost, kernel
+from deeppcr.layout import HALF, checked, ragged
 
 if TYPE_CHECKING:
     from torch.distributed import ProcessGroup
-
-_HALF = (torch.float16, torch.bfloat16)
-_DTYPES = (*_HALF, torch.float32, torch.float64, torch.complex64, torch.complex128)
 
 
 def affine_scan(
@@ -61,7 +59,7 @@ def affine_scan(
         >>> affine_scan(torch.full((4, 1), 0.5), torch.ones(4, 1)).flatten()
         tensor([1.0000, 1.5000, 1.7500, 1.8750])
     """
-    A, b, z0, dim = _checked(A, b, z0, method, dim)
+    A, b, z0, dim = checked(A, b, z0, method, dim)
     if group is not None:
         from deeppcr.distributed import sharded_scan  # torch.distributed is not everywhere
 
@@ -69,7 +67,7 @@ def affine_scan(
             raise ValueError("lengths cannot be combined with group: pad by identity blocks")
         return sharded_scan(A, b, z0, reverse, method, group).movedim(0, dim)
     if lengths is not None:
-        A, b = _ragged(A, b, lengths)
+        A, b = ragged(A, b, lengths)
     if len(b) == 0:
         return b.movedim(0, dim)
     return scan(A, b, z0, reverse, False, method).movedim(0, dim)
@@ -123,7 +121,7 @@ def pcr_steps(J: Tensor, r: Tensor) -> Iterator[tuple[int, Tensor, Tensor]]:
         >>> [stride for stride, A, b in pcr_steps(torch.ones(5, 1, 1), torch.ones(5, 1))]
         [1, 2, 4]
     """
-    J, r, _, _ = _checked(J, r, None, "pcr", 0)
+    J, r, _, _ = checked(J, r, None, "pcr", 0)
     return algorithms.pcr_sweeps(J[1:], r)
 
 
@@ -135,7 +133,7 @@ def scan(
     With ``adjoint`` it solves ``z_l = A_{l+1}^H z_{l+1} + b_l`` (``z0`` must be None): the adjoint
     of the map from ``b`` to the states. Each of the two is the other's derivative.
     """
-    if b.dtype in _HALF:
+    if b.dtype in HALF:
         start = None if z0 is None else z0.float()
         return scan(A.float(), b.float(), start, reverse, adjoint, method).to(b.dtype)
     if torch.compiler.is_compiling():
@@ -277,13 +275,14 @@ class _Scan(torch.autograd.Function):
 
 
 def refuse_nested_forward_mode() -> None:
-    """Raise where another ``jvp`` is around: torch would drop its part without a word.
+    """Raise within two ``jvp``: torch would drop the part of the outer one without a word.
 
     Raises:
         RuntimeError: under two levels of forward mode.
     """
     levels = torch._C._functorch.get_interpreter_stack() or ()
-    if any(level.key() == torch._C._functorch.TransformType.Jvp for level in levels):
+    forward = torch._C._functorch.TransformType.Jvp
+    if sum(level.key() == forward for level in levels) > 1:
         raise RuntimeError(
             "forward mode within forward mode is not supported: for second derivatives use "
             "torch.func.hessian, or jacrev on the inside"
@@ -300,66 +299,3 @@ def _moved(dA: Tensor, z: Tensor, z0: Tensor | None, reverse: bool, adjoint: boo
     rest = algorithms.apply(blocks, z[:-1] if onwards else z[1:])
     first = none if z0 is None else _meet(dA[-1 if reverse else 0], z0)[None]
     return torch.cat((first, rest) if onwards else (rest, first))
-
-
-def _checked(
-    A: Tensor, b: Tensor, z0: Tensor | None, method: str, dim: int
-) -> tuple[Tensor, Tensor, Tensor | None, int]:
-    """The arguments in one layout: steps first, as many batch dimensions in A as in b."""
-    if b.ndim < 2 or b.shape[-1] == 0 or not -b.ndim < dim < b.ndim - 1:
-        raise ValueError(
-            f"b must be (L, *B, d) with d >= 1 and its steps on axis dim={dim}, not on the last; "
-            f"got {tuple(b.shape)}"
-        )
-    if method != "auto" and method not in algorithms.ALGORITHMS:
-        names = ", ".join(algorithms.ALGORITHMS)
-        raise ValueError(f"method must be auto, {names}; got {method!r}")
-    for name, tensor in (("A", A), ("z0", z0)):
-        if tensor is not None and tensor.dtype != b.dtype:
-            raise TypeError(f"{name} is {tensor.dtype} and b is {b.dtype}: give them one dtype")
-        if tensor is not None and tensor.device != b.device:
-            raise ValueError(f"{name} is on {tensor.device} and b on {b.device}: move one of them")
-    if b.dtype not in _DTYPES:
-        raise TypeError(f"b must be floating or complex, got {b.dtype}: use b.float()")
-    dim %= b.ndim
-    b = b.movedim(dim, 0)
-    if A.ndim == 1:
-        A = A.reshape(-1, *[1] * (b.ndim - 1))
-    elif A.ndim in (b.ndim, b.ndim + 1):
-        A = A.movedim(dim, 0)
-    width = b.shape[-1]
-    ends = [(width, width)] if A.ndim > b.ndim else [(width,), (1,)]
-    batch = A.shape[1 : b.ndim - 1]
-    if (
-        A.ndim not in (b.ndim, b.ndim + 1)
-        or len(A) != len(b)
-        or A.shape[b.ndim - 1 :] not in ends
-        or any(n not in (1, m) for n, m in zip(batch, b.shape[1:-1], strict=True))
-    ):
-        raise ValueError(
-            f"A must be dense (L, *B, d, d), diagonal (L, *B, d), or scalar (L, *B, 1) or (L,) for "
-            f"b of shape {tuple(b.shape)} (steps first); got {tuple(A.shape)}"
-        )
-    if z0 is not None and z0.shape != b.shape[1:]:
-        raise ValueError(f"z0 must be {tuple(b.shape[1:])}, got {tuple(z0.shape)}")
-    return A, b, z0, dim
-
-
-def _ragged(A: Tensor, b: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-    """Identity blocks and zero right-hand sides behind the end of every sample."""
-    if lengths.shape != b.shape[1:-1] or lengths.is_floating_point():
-        raise ValueError(
-            f"lengths must be integers of shape {tuple(b.shape[1:-1])}, one a sample; "
-            f"got {lengths.dtype} of shape {tuple(lengths.shape)}"
-        )
-    steps = torch.arange(len(b), device=b.device).view(-1, *[1] * lengths.ndim)
-    runs = steps < lengths
-    return hold(A, runs, A.ndim > b.ndim), torch.where(runs.unsqueeze(-1), b, 0)
-
-
-def hold(A: Tensor, runs: Tensor, dense: bool) -> Tensor:
-    """The blocks where ``runs``, ``(L, *B)``, and the identity elsewhere."""
-    if not dense:
-        return torch.where(runs.unsqueeze(-1), A, 1)
-    identity = torch.eye(A.shape[-1], dtype=A.dtype, device=A.device)
-    return torch.where(runs[..., None, None], A, identity)

@@ -186,6 +186,22 @@ def test_each_sample_stops_when_it_is_done():
     torch.testing.assert_close(solution.states[:, 0], guess[:, 0], rtol=0, atol=1e-13)
 
 
+def test_a_sample_that_is_done_is_not_touched_by_the_others():
+    g = torch.Generator().manual_seed(0)
+    xs = torch.randn(200, 2, 3, generator=g, dtype=torch.float64)
+
+    def step(z, x, params):
+        return torch.sin(0.9 * z + x)
+
+    z0 = torch.zeros(2, 3, dtype=torch.float64)
+    guess = torch.zeros_like(xs)
+    guess[:, 0] = looped(step, z0, xs)[:, 0] + 1e-12
+    both = newton(make_problem(step, z0, xs), guess, Newton())
+    alone = newton(make_problem(step, z0[:1], xs[:, :1]), guess[:, :1], Newton())
+    assert both.iterations > alone.iterations == 0
+    assert torch.equal(both.states[:, :1], alone.states)
+
+
 def test_a_nan_is_reported_and_never_replaced():
     z0, xs, w = tanh_chain(30, 3, batch=(2,))
     xs[17, 1, 0] = math.nan
@@ -195,6 +211,7 @@ def test_a_nan_is_reported_and_never_replaced():
         assert solution.reason == "nonfinite"
         assert not solution.converged
         assert solution.exact_prefix <= 17
+        assert len(solution.step_norms) < len(solution.residuals)  # nothing is solved with a NaN
     assert math.isnan(newton(problem, torch.zeros_like(xs), Newton()).residuals[-1])
 
 
@@ -219,11 +236,12 @@ def test_the_last_step_is_the_error_where_the_residual_alone_misleads():
     drift = torch.linspace(0, 5e-4, 1000, dtype=torch.float64)[:, None]
     solution = newton(problem, wanted + drift, tolerance)
     assert solution.residuals[0] < 1e-6 < solution.step_norms[0]
+    assert solution.iterations == 1
     assert (solution.states - wanted).abs().max() < 1e-6
 
 
 def test_a_budget_ends_an_iteration_that_grows_or_crawls():
-    z0, xs, w = tanh_chain(200, 6, gain=1.5)
+    z0, xs, w = tanh_chain(200, 6, gain=1.2)
     problem = make_problem(tanh_step, z0, xs, w)
     guess = problem.at_once(torch.zeros_like(xs))
     assert newton(problem, guess, Newton(), budget=5).reason == "diverged"

@@ -14,6 +14,9 @@ def test_every_cell_of_the_table_is_written_where_it_belongs():
     axes = plot_speedup(table, title="forward").axes[0]
     cells = {tuple(map(round, t.get_position())): t.get_text() for t in axes.texts}
     assert cells == {(1, 1): "3", (0, 0): "2", (1, 0): "8"}
+    drawn = axes.images[0].get_array()
+    assert drawn[0].tolist() == [2.0, 8.0]
+    assert drawn.mask.tolist() == [[False, False], [True, False]]
     assert [t.get_text() for t in axes.get_xticklabels()] == ["64", "256"]
     assert axes.get_title() == "forward"
 

@@ -327,6 +327,15 @@ def test_the_backward_after_the_loop_is_the_cheaper_one():
         torch.testing.assert_close(got, want, rtol=1e-3, atol=1e-3)
 
 
+def test_a_wide_chain_is_left_to_the_loop():
+    z0, xs, w = tanh_chain(1200, 16, batch=(8,), dtype=torch.float32)
+    with torch.no_grad(), dp.explain() as log:
+        report = dp.parallel_forward(tanh_step, z0, xs, w).report
+    assert (report.reason, report.fell_back) == ("sequential", True)
+    predicted = log.decisions[0].predicted
+    assert predicted["newton"] > predicted["sequential"]
+
+
 def test_a_chain_without_steps_has_no_states():
     z0, xs, w = tanh_chain(1, 3)
     for method in ("auto", "newton"):

@@ -181,7 +181,7 @@ def iterate(
         free = ~done  # a sample that passed the test stays
         done = done | (ready & (moved <= tol))
         steps.append(float(moved.max()))
-        stop = verdict(residuals, steps[-1], done, settled, count, problem.length, settings, budget)
+        stop = verdict(residuals, steps[-1], done, count, settings, budget)
         if stop is None and steps[-1] <= torch.finfo(guess.dtype).eps * float(scale.max()):
             stop = "stalled"
         if stop is not None:
@@ -204,17 +204,13 @@ def verdict(
     residuals: list[float],
     step: float,
     done: Tensor,
-    settled: bool,
     count: int,
-    length: int,
     settings: Newton,
     budget: int | None,
 ) -> Reason | None:
     """Why the iteration ends after ``count`` updates, or None where it goes on."""
     if done.all():
         return "residual"
-    if count >= length and settings.damping == 1 and settled:
-        return "exact"
     if not math.isfinite(step):
         return "nonfinite"
     if budget is not None and residuals[-1] > GROWTH * residuals[0]:

@@ -12,7 +12,7 @@ Reason: TypeAlias = Literal[
 
 MEANING: dict[str, str] = {
     "residual": "residual and last step within the tolerance",
-    "exact": "as many full iterations as steps",
+    "exact": "a single step from a given state",
     "max_iter": "not within the tolerance after max_iter iterations",
     "nonfinite": "an infinity or a NaN came up",
     "diverged": "the residual grew beyond its start",

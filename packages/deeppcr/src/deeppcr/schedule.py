@@ -101,13 +101,10 @@ def plan_steps(
         steps.append(SchedulerStep(copy.deepcopy(walker), t, options, noise, state))
         past = SchedulerStep(copy.deepcopy(other), t, options, noise, state)
         probes.append(probe(steps[-1], past, x))
-        drawn.set_state(state)
         walker.step(zero, t, zero, **({"generator": drawn} if takes else {}), **options)
         if generator is None and not torch.equal(own.get_state(), state):
             raise ValueError(f"{type(scheduler).__name__} draws noise: pass generator=")
-        after = drawn.get_state()
         other.step(zero + 1, t, zero, **({"generator": own} if takes else {}), **options)
-        drawn.set_state(after)
     noises, slopes, gains, scales = map(torch.stack, zip(*probes, strict=True))
     times = torch.as_tensor(times).to(x.device)
     linear = slopes + gains * scales * output_slopes(scheduler, times, scales)

@@ -69,10 +69,8 @@ def draw(path: Path, table: dict[str, Any]) -> None:
 
 def run_explain(options: argparse.Namespace) -> int:
     """Print what a solve should cost, and which method `auto` takes."""
-    dense = not options.diagonal
-    predicted = cost.predictions(
-        options.L, options.B, options.d, dense=dense, device=options.device
-    )
+    dense, device = not options.diagonal, options.device
+    predicted = cost.predictions(options.L, options.B, options.d, dense=dense, device=device)
     if kernel.library() is None or device != "cpu":
         predicted.pop("kernel", None)
     chosen = "kernel" if "kernel" in predicted else min(predicted, key=predicted.__getitem__)

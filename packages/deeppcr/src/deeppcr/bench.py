@@ -5,6 +5,7 @@ is a fair one: its weights are unbound before it starts, as indexing a stacked t
 costs autograd time that grows with the square of the depth.
 """
 
+import math
 import statistics
 import time
 from collections.abc import Callable, Mapping
@@ -48,16 +49,21 @@ class Race:
 
 
 def race(runs: Mapping[str, Run], *, rounds: int = 7, device: str = "cpu") -> dict[str, float]:
-    """Median seconds of every run; they take turns, and the first turn is not counted."""
+    """Median seconds of every run. They take turns of at least 5 ms each; the first warms up."""
     taken: dict[str, list[float]] = {name: [] for name in runs}
-    for turn in range(rounds + 1):
+    calls = dict.fromkeys(runs, 1)
+    for turn in range(rounds + 2):
         for name, run in runs.items():
             _wait(device)
             start = time.perf_counter()
-            run()
+            for _ in range(calls[name]):
+                run()
             _wait(device)
-            if turn:
-                taken[name].append(time.perf_counter() - start)
+            seconds = (time.perf_counter() - start) / calls[name]
+            if turn > 1:
+                taken[name].append(seconds)
+            else:
+                calls[name] = max(1, math.ceil(5e-3 / seconds))
     return {name: statistics.median(times) for name, times in taken.items()}
 
 
@@ -102,7 +108,7 @@ def backward_race(length: int, width: int, *, rounds: int = 7, device: str = "cp
         return lambda: torch.autograd.grad(states, leaves, cotangent, retain_graph=True)
 
     runs = {name: backward(states) for name, states in stacks.items()}
-    _check_alike({name: run() for name, run in runs.items()})
+    check_alike({name: run() for name, run in runs.items()})
     return Race("backward", length, width, race(runs, rounds=rounds, device=device))
 
 
@@ -115,7 +121,7 @@ def solve_race(length: int, width: int, *, rounds: int = 7, device: str = "cpu")
     }
     for method in ("pcr", "oddeven", "chunked"):
         runs[method] = lambda method=method: affine_scan(A, b, method=method)
-    _check_alike({name: (run(),) for name, run in runs.items()})
+    check_alike({name: (run(),) for name, run in runs.items()})
     return Race("solve", length, width, race(runs, rounds=rounds, device=device))
 
 
@@ -203,7 +209,7 @@ def _wait(device: str) -> None:
         torch.cuda.synchronize(device)
 
 
-def _check_alike(results: Mapping[str, Any]) -> None:
+def check_alike(results: Mapping[str, Any]) -> None:
     """Raise where contenders differ by more than rounding.
 
     Raises:

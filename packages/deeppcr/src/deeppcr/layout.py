@@ -29,11 +29,11 @@ def checked(
     if b.dtype not in DTYPES:
         raise TypeError(f"b must be floating or complex, got {b.dtype}: use b.float()")
     dim %= b.ndim
-    b = b.movedim(dim, 0)
+    b = b.movedim(dim, 0) if dim else b
     if A.ndim == 1:
         A = A.reshape(-1, *[1] * (b.ndim - 1))
     elif A.ndim in (b.ndim, b.ndim + 1):
-        A = A.movedim(dim, 0)
+        A = A.movedim(dim, 0) if dim else A
     width = b.shape[-1]
     ends = [(width, width)] if A.ndim > b.ndim else [(width,), (1,)]
     batch = A.shape[1 : b.ndim - 1]

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 from deeppcr import algorithms, cost, kernel
 from deeppcr.layout import HALF, checked, ragged
@@ -70,7 +71,8 @@ def affine_scan(
         A, b = ragged(A, b, lengths)
     if len(b) == 0:
         return b.movedim(0, dim)
-    return scan(A, b, z0, reverse, False, method).movedim(0, dim)
+    z = scan(A, b, z0, reverse, False, method)
+    return z.movedim(0, dim) if dim else z
 
 
 def bidiagonal_solve(J: Tensor, r: Tensor) -> Tensor:
@@ -138,7 +140,26 @@ def scan(
         return scan(A.float(), b.float(), start, reverse, adjoint, method).to(b.dtype)
     if torch.compiler.is_compiling():
         return _operator(A, b, z0, reverse, adjoint, method)
+    if undisturbed(A, b, z0):
+        return scan_values(A, b, z0, reverse, adjoint, method)
     return _Scan.apply(A, b, z0, reverse, adjoint, method)
+
+
+def undisturbed(*tensors: Tensor | None) -> bool:
+    """Whether nobody wants a derivative, and no transform is at work: a good half of a short call.
+
+    A false no costs time only. What it asks is not public in torch; it is the same since 2.0.
+    """
+    if torch._C._functorch.peek_interpreter_stack() is not None or forward_ad._current_level >= 0:
+        return False
+    grad = torch.is_grad_enabled()
+    return all(t is None or (_plain(t) and not (grad and t.requires_grad)) for t in tensors)
+
+
+def _plain(tensor: Tensor) -> bool:
+    """Whether it holds its numbers itself: neither fake nor batched by ``is_grads_batched``."""
+    own = type(tensor) in (Tensor, torch.nn.Parameter)
+    return own and not torch._C._functorch.is_legacy_batchedtensor(tensor)
 
 
 def scan_values(
@@ -239,7 +260,8 @@ class _Scan(torch.autograd.Function):
     def forward(  # pyrefly: ignore
         A: Tensor, b: Tensor, z0: Tensor | None, reverse: bool, adjoint: bool, method: str
     ) -> Tensor:
-        return _operator(A, b, z0, reverse, adjoint, method)  # knows batched and fake tensors
+        plain = all(t is None or _plain(t) for t in (A, b, z0))
+        return (scan_values if plain else _operator)(A, b, z0, reverse, adjoint, method)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:

@@ -155,13 +155,13 @@ def pullback(
         pull = pull_by_autograd(chain, before, inputs, shared, wanted)
     else:
         J, pull = chain.hold(known[0], inputs), known[1]
-    adjoint = scan(J, cotangents, None, False, True, "auto")
-    running = adjoint
+    adjoint = running = scan(J, cotangents, None, False, True, "auto")
+    first = apply(J[:1].mH if J.ndim > states.ndim else J[:1].conj(), adjoint[:1])[0]
     if chain.ragged and known is not None:
         running = torch.where(inputs[0].unsqueeze(-1), adjoint, 0)
+    del J, known  # the gradients of as many weights may take their place
     gradients = pull(running)
-    first = J[:1].mH if J.ndim > states.ndim else J[:1].conj()
-    return apply(first, adjoint[:1])[0], gradients[: len(inputs)], gradients[len(inputs) :]
+    return first, gradients[: len(inputs)], gradients[len(inputs) :]
 
 
 def pull_by_autograd(

@@ -103,6 +103,15 @@ class Visit:
         """Waits until the page says that so many rows are visible."""
         self.page.wait_for_selector(f'[data-visible="{wanted}"]')
 
+    @staticmethod
+    def until(test: Callable[[], Any]) -> None:
+        """Waits until something holds, here or in the browser."""
+        end = time.monotonic() + PATIENCE / 1000
+        while not test():
+            if time.monotonic() > end:
+                raise AssertionError("it did not come to hold")
+            time.sleep(0.03)
+
     def drag(self, target: Locator, *shares: tuple[float, float]) -> None:
         """Drags over points of an element, given as shares of its width and height."""
         target.scroll_into_view_if_needed()
@@ -238,6 +247,12 @@ def axe() -> str:
     import axe_playwright_python
 
     return (Path(axe_playwright_python.__file__).parent / "axe.min.js").read_text()
+
+
+@pytest.fixture(scope="session")
+def module_text() -> str:
+    """The module of ``Dots``."""
+    return DOTS
 
 
 @pytest.fixture

@@ -106,7 +106,7 @@ def ink_edges(shown):
 def test_undo_takes_a_brush_back_and_redo_gives_it_again(visit, address):
     seen = visit(address)
     seen.drag(seen.page.locator('svg[data-column="score"]'), (0.3, 0.5), (0.62, 0.5))
-    seen.page.wait_for_function("document.querySelector('[data-visible]').dataset.visible != 1797")
+    seen.until(lambda: seen.visible() != 1797)
     n = seen.visible()
     seen.page.keyboard.press("Control+z")
     seen.wait_visible(1797)
@@ -138,7 +138,7 @@ def test_keys_alone_filter_brush_select_and_annotate(visit, address):
     keyboard.press("ArrowRight")
     for _ in range(9):
         keyboard.press("Shift+ArrowRight")
-    seen.page.wait_for_function("document.querySelector('[data-visible]').dataset.visible != 1797")
+    seen.until(lambda: seen.visible() != 1797)
     assert 0 < seen.visible() < 1797
     keyboard.press("Escape")
     seen.wait_visible(1797)

@@ -43,7 +43,7 @@ class Ibis:
         >>> import ibis
         >>> from symphony_ui.page import Page
         >>> page = Page(Ibis(ibis.memtable({"x": [1.0, 2.0, 3.0]})), filter="x > 1")
-        >>> page.frame("visible").count().execute()
+        >>> page.frame("visible").count().to_pyarrow().as_py()
         2
     """
 
@@ -285,7 +285,7 @@ class IbisEngine:
         view = query["view"] if query["scope"] == "context" else None
         table = self._table([*state.predicates(view), *_where(query)], numbered=True)
         order = []
-        for name, down in query["sort"]:
+        for name, down in _once(query["sort"]):
             value = find(name, self.fields).value(table)
             order.append(value.desc(nulls_first=False) if down else value.asc(nulls_first=False))
         names = [name for name in dict.fromkeys(query["columns"]) if name in self.fields]
@@ -337,6 +337,14 @@ class IbisEngine:
 
 def _where(query: Query) -> list[Tree]:
     return [query["where"]] if "where" in query else []
+
+
+def _once(sort: Sequence[tuple[str, bool]]) -> list[tuple[str, bool]]:
+    """The order without what sorts by a column again, which changes nothing."""
+    first: dict[str, bool] = {}
+    for name, down in sort:
+        first.setdefault(name, down)
+    return list(first.items())
 
 
 def _index(at: Sequence[float], value: float) -> int | None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from arro3.core import Array, Table
+from arro3.core import Array, DataType, Table
 from numpy.typing import NDArray
 
 from symphony_ui.errors import ColumnError, FormatError, SymphonyError
@@ -204,7 +204,10 @@ def _of_arrow(data: Any) -> Source:
         return _of_narwhals(data)
     columns = [_one_array(table.column(k)) for k in range(table.num_columns)]
     if not table.num_rows:
-        columns = [Array([], type=field.type) for field in table.schema]
+        columns = [
+            [] if DataType.is_null(field.type) else Array([], type=field.type)
+            for field in table.schema
+        ]
 
     def take(rows: NDArray[np.int64]) -> Any:
         import narwhals

@@ -172,6 +172,8 @@ def test_names_that_are_no_text_or_doubled():
     assert list(cells({1: [1], "a": [2]})) == ["1", "a"]
     with pytest.raises(ColumnError, match="two columns are named '1'"):
         load_table({1: [1], "1": [2]})
+    with pytest.raises(ColumnError, match="holds NUL"):
+        load_table({"a\0b": [1]})
 
 
 def test_ids_that_repeat_or_are_missing_are_told():

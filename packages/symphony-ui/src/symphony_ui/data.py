@@ -60,6 +60,8 @@ def _named(names: Sequence[Any]) -> tuple[list[str], tuple[str, ...]]:
     for k, name in enumerate(texts):
         if name in texts[:k]:
             raise ColumnError(f"two columns are named {name!r}: rename one")
+        if "\0" in name:  # Arrow's C interface ends names there, and aborts
+            raise ColumnError(f"the name of column {name!r} holds NUL: rename it")
     odd = [text for text, name in zip(texts, names, strict=True) if not isinstance(name, str)]
     note = f"The names of {len(odd)} columns are no text and were made so: {', '.join(odd[:5])}."
     return texts, (note,) if odd else ()

@@ -96,7 +96,7 @@ def arrange(layout: Layout, names: Sequence[str]) -> Arranged:
 
 def _row(row: Any, counts: dict[str, int], names: Sequence[str]) -> tuple[Placed, ...]:
     out = []
-    for component in [row] if isinstance(row, (Component, type)) else row:
+    for component in row if isinstance(row, (list, tuple)) else [row]:
         if not isinstance(component, Component):
             hint = f": call it, {component.__name__}()" if isinstance(component, type) else ""
             raise SymphonyError(f"a layout holds components, got {component!r}{hint}")

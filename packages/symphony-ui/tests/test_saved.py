@@ -1,6 +1,7 @@
 """Saved pages: whole, safe, small, the same bytes each time, and read back."""
 
 import base64
+import contextlib
 import hashlib
 import html
 import json
@@ -21,7 +22,7 @@ HOSTILE = [
     "</script><script>alert(1)</script>",
     "<!--<script>",
     "<img src=x onerror=alert(1)>",
-    '"&\'`',
+    "\"&'`",
     "\u2028\u2029\ufeff",
     "]]>",
     "javascript:alert(1)",
@@ -43,7 +44,7 @@ def page():
         "t": np.arange(20).astype("datetime64[D]"),
     }
     made = sui.Page(table, title="Twenty", id="long", kinds={"long": "text"})
-    made.filter = "x > 0 and label in [\"a\", \"b\"]"
+    made.filter = 'x > 0 and label in ["a", "b"]'
     made.selected = [3, 5]
     made.group_by = "label"
     made.annotate(3, "good", "a note")
@@ -70,7 +71,9 @@ def test_a_page_comes_back_whole_and_saves_to_the_same_bytes(page, tmp_path):
 
 def test_the_policy_names_the_hash_of_every_script_and_style_and_nothing_else(page):
     text = page.to_html()
-    policy = html.unescape(re.search(r'http-equiv="Content-Security-Policy" content="([^"]*)"', text)[1])
+    policy = html.unescape(
+        re.search(r'http-equiv="Content-Security-Policy" content="([^"]*)"', text)[1]
+    )
     scripts = re.findall(r'<script type="module">(.*?)</script>', text, re.DOTALL)
     styles = re.findall(r"<style>(.*?)</style>", text, re.DOTALL)
 
@@ -85,7 +88,10 @@ def test_the_policy_names_the_hash_of_every_script_and_style_and_nothing_else(pa
         "default-src", "script-src", "style-src", "img-src", "media-src", "base-uri", "form-action",
     }  # fmt: skip
     assert "unsafe" not in policy
-    assert not re.search(r'(?:src|href)=["\']?(?:https?:|//)', re.sub(r"<script.*?</script>", "", text, flags=re.DOTALL))
+    assert not re.search(
+        r'(?:src|href)=["\']?(?:https?:|//)',
+        re.sub(r"<script.*?</script>", "", text, flags=re.DOTALL),
+    )
 
 
 @pytest.mark.parametrize("text", HOSTILE)
@@ -109,7 +115,9 @@ def test_hostile_text_ends_no_element_wherever_it_stands(text, tmp_path):
 
 @given(st.recursive(
     st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text(max_size=10),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3)
+    ),
 ))  # fmt: skip
 def test_inline_json_is_json_that_ends_no_element(value):
     text = inline_json(value)
@@ -217,10 +225,8 @@ def test_cut_and_scrambled_pages_are_refused_or_read(tmp_path_factory, data):
         for _ in range(data.draw(st.integers(1, 4))):
             raw[data.draw(st.integers(start, start + 3000))] = data.draw(st.integers(0, 255))
     path.write_bytes(bytes(raw))
-    try:
+    with contextlib.suppress(FormatError):
         assert sui.load(path).rows >= 0
-    except FormatError as error:
-        assert str(error)
 
 
 @given(st.binary(max_size=400))

@@ -60,7 +60,9 @@ def test_without_the_token_nothing_is_served(client, path):
     assert client.get(path).status_code == 403
 
 
-@pytest.mark.parametrize("host", ["example.org", "example.org:8000", "127.0.0.1", "127.0.0.1:81", ""])
+@pytest.mark.parametrize(
+    "host", ["example.org", "example.org:8000", "127.0.0.1", "127.0.0.1:81", ""]
+)
 def test_another_host_is_refused_even_with_the_cookie(client, host):
     assert client.get("/spec", headers={"host": host}).status_code in (400, 403)
 
@@ -135,7 +137,9 @@ def test_states_queries_and_annotations_are_taken(client, page):
     assert page.visible.tolist() == [False, True, True, True]
     asked = {"state": state.to_json(), "queries": [{"kind": "count"}]}
     assert post(client, "/query", asked).json() == {"results": [{"all": 4, "visible": 3}]}
-    assert post(client, "/annotations", {"row": [1], "label": ["a"], "note": [""]}).status_code == 200
+    assert (
+        post(client, "/annotations", {"row": [1], "label": ["a"], "note": [""]}).status_code == 200
+    )
     assert page.annotations["row"] == [1]
     for path, body in (
         ("/state", {"state": {"v": 3}, "origin": "b", "seq": 9}),

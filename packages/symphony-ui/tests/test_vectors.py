@@ -11,7 +11,8 @@ from symphony_ui.engine.numpy import NumpyEngine
 from symphony_ui.errors import FilterError, FormatError
 from symphony_ui.evaluate import evaluate
 from symphony_ui.filter import check
-from symphony_ui.parse import parse, print_tree
+from symphony_ui.parse import parse
+from symphony_ui.printing import print_tree
 from symphony_ui.rows import decode_rows, encode_rows
 from symphony_ui.state import State
 
@@ -92,8 +93,9 @@ def test_broken_row_numbers_are_refused(text):
 @pytest.mark.parametrize("case", STATE["states"], ids=lambda case: case["fragment"][:20])
 def test_each_fragment_holds_its_state(case):
     assert State.from_fragment(case["fragment"]).to_json() == case["state"]
-    assert State.from_fragment(State.from_json(case["state"]).to_fragment()).to_json() == (
-        case["state"]
+    assert (
+        State.from_fragment(State.from_json(case["state"]).to_fragment()).to_json()
+        == (case["state"])
     )
 
 

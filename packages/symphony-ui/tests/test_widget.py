@@ -18,7 +18,9 @@ def page():
 def sent(page, monkeypatch):
     widget = page.view("table-1").widget
     messages = []
-    monkeypatch.setattr(widget, "send", lambda content, buffers=None: messages.append((content, buffers)))
+    monkeypatch.setattr(
+        widget, "send", lambda content, buffers=None: messages.append((content, buffers))
+    )
     return widget, messages
 
 
@@ -58,7 +60,7 @@ def test_a_change_from_python_is_sent_once(page):
 def test_blocks_come_in_parts_that_fit_a_message(page, sent, monkeypatch):
     widget, messages = sent
     ask(widget, {"get": "block", "name": "data", "id": "7"})
-    (content, buffers), = messages
+    ((content, buffers),) = messages
     assert content == {"block": "data", "id": "7", "index": 0, "count": 1}
     assert buffers[0] == page.block("data")
     messages.clear()

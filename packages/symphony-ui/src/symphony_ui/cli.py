@@ -205,7 +205,8 @@ def _write_table(path: Path, table: Any, added: dict[str, Any]) -> Path:
         if not isinstance(table, dict):
             columns = {name: table.column(name).combine_chunks() for name in table.column_names}
             table = {name: np.array(column.to_pylist()) for name, column in columns.items()}
-        np.savez(file, **{n: v for n, v in {**table, **added}.items() if v.dtype != object})
+        kept: dict[str, Any] = {n: v for n, v in {**table, **added}.items() if v.dtype != object}
+        np.savez(file, **kept)
     elif ending == ".parquet":
         if isinstance(table, dict):
             flat = {name: value for name, value in table.items() if value.ndim == 1}
@@ -230,20 +231,22 @@ def _array(values: Any) -> Any:
 
 # components of one's own
 
-MODULE = """// {name}: drawn again whenever other rows are visible. See symphony.d.ts for what `ctx` can do.
+MODULE = """// {name}: drawn again whenever other rows are visible; symphony.d.ts says what `ctx` can do.
 export default {{
   render({{ ctx, el, signal }}) {{
     const draw = () => {{
-      const {{ bins, visible }} = ctx.hist(ctx.options.column, {{ bins: ctx.options.bins }});
+      const {{ column, bins: count }} = ctx.options;
+      const {{ bins, visible }} = ctx.hist(column, {{ bins: count }});
       const n = bins.type === "linear" ? bins.n : bins.levels.length;
       const most = Math.max(1, ...Array.from(visible).slice(0, n));
-      el.replaceChildren(...Array.from(visible).slice(0, n).map((count, k) => {{
+      const bars = Array.from(visible).slice(0, n).map((count, k) => {{
         const bar = document.createElement("div");
         bar.textContent = bins.type === "linear" ? count : `${{bins.levels[k]}}: ${{count}}`;
         bar.style.width = `${{(100 * count) / most}}%`;
         bar.style.background = "var(--sym-accent-soft)";
         return bar;
-      }}));
+      }});
+      el.replaceChildren(...bars);
     }};
     ctx.subscribe(["visible"], draw);
     draw();
@@ -308,8 +311,9 @@ def _check(arguments: argparse.Namespace) -> int:
     path = Path(arguments.file)
     if not path.is_file():
         raise FormatError(f"{path} is no file")
+    found: Any = None
     try:
-        found: Any = load(path) if read_file(path).book is None else load_book(path)
+        found = load(path) if read_file(path).book is None else load_book(path)
         wrong = policy_errors(path)
     except FormatError as error:
         wrong = [str(error)]

@@ -176,8 +176,9 @@ def policy_errors(path: str | os.PathLike[str]) -> list[str]:
     found = _POLICY.search(text)
     if not found:
         return [f"{path} has no content policy"]
-    rules = dict(rule.partition(" ")[::2] for rule in html.unescape(found[1]).split("; "))
-    wrong = []
+    parts = [rule.partition(" ") for rule in html.unescape(found[1]).split("; ")]
+    rules = {name: allowed for name, _, allowed in parts}
+    wrong: list[str] = []
     for rule, pattern in (("script-src", _SCRIPT), ("style-src", _STYLE)):
         present = {digest(part) for part in pattern.findall(text)}
         allowed = set(rules.get(rule, "").split())

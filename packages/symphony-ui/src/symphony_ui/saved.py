@@ -68,6 +68,9 @@ def load(path: str | os.PathLike[str]) -> Page:
 def load_book(path: str | os.PathLike[str]) -> Book:
     """The book of a file that ``Book.save`` wrote, as `load` reads a page.
 
+    Args:
+        path: of the file.
+
     Raises:
         FormatError: if it is no such file, or is broken.
     """

@@ -11,7 +11,11 @@ pytestmark = pytest.mark.browser
 @pytest.fixture
 def page(digits, dots):
     points = Scatter("projection_pixels_x", "projection_pixels_y", color="label")
-    layout = [[Summary(), points], [Annotate(labels=["good", "bad"])], [Table(), dots("score", 0.25)]]
+    layout = [
+        [Summary(), points],
+        [Annotate(labels=["good", "bad"])],
+        [Table(), dots("score", 0.25)],
+    ]
     return Page(digits, layout, title="Live")
 
 
@@ -135,7 +139,11 @@ def test_a_page_that_lost_its_server_says_so_and_still_filters(visit, page):
 
 
 def test_rows_that_stay_in_python_are_counted_there(visit, digits):
-    page = Page(digits, [[Summary(columns=["label", "score"]), Table(columns=["label", "score"])]], engine="remote")
+    page = Page(
+        digits,
+        [[Summary(columns=["label", "score"]), Table(columns=["label", "score"])]],
+        engine="remote",
+    )
     with page.serve() as server:
         seen = visit(server.url)
         seen.wait_visible(1797)

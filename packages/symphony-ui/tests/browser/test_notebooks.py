@@ -110,10 +110,13 @@ def lab(folder):
     (folder / "audit.ipynb").write_text(json.dumps(notebook))
     port, token = free_port(), secrets.token_hex(16)
     private = {f"JUPYTER_{name}_DIR": str(folder / name) for name in ("CONFIG", "DATA", "RUNTIME")}
+    private["JUPYTERLAB_SETTINGS_DIR"] = str(folder / "settings")
+    news = folder / "settings" / "@jupyterlab" / "apputils-extension"
+    news.mkdir(parents=True)
+    (news / "notification.jupyterlab-settings").write_text('{"fetchNews": "false"}')
     command = [
         sys.executable, "-m", "jupyterlab", "--allow-root", "--no-browser", f"--port={port}",
         f"--ServerApp.root_dir={folder}", f"--IdentityProvider.token={token}",
-        "--LabApp.news_url=",
         "--LabApp.check_for_updates_class=jupyterlab.handlers.announcements.NeverCheckForUpdate",
     ]  # fmt: skip
     base = f"http://127.0.0.1:{port}"
@@ -142,6 +145,7 @@ def answer(seen):
 
 def test_jupyterlab_shows_the_page_and_the_next_cell_reads_it(visit, lab, data):
     seen = visit(lab, ready=".jp-Notebook .jp-CodeCell .cm-content")
+    seen.page.locator("#jp-main-statusbar").get_by_text("| Idle").wait_for()
     first = run_cell(seen, 0)
     shown = first.locator("[data-ready=true]")
     shown.wait_for()
@@ -272,4 +276,3 @@ def test_marimo_shows_the_page_and_the_next_cell_reads_it(visit, marimo, data):
     all_three = both & (np.array(data["label"]) == "cat")
     seen.wait_visible(int(all_three.sum()))
     assert marimo_answer(seen)[1] == all_three.sum()
-

@@ -62,11 +62,11 @@ def free_port():
 
 def started(command, folder, url, environment):
     """A server in a process of its own, once it answers."""
-    log = (folder / "server.log").open("w")
-    process = subprocess.Popen(
-        command, cwd=folder, env={**os.environ, **environment}, stdout=log, stderr=log,
-        start_new_session=True,
-    )  # fmt: skip
+    with (folder / "server.log").open("w") as log:
+        process = subprocess.Popen(
+            command, cwd=folder, env={**os.environ, **environment}, stdout=log, stderr=log,
+            start_new_session=True,
+        )  # fmt: skip
     for _ in range(600):
         try:
             with urllib.request.urlopen(url, timeout=5):
@@ -109,11 +109,15 @@ def lab(folder):
     notebook = {"cells": cells, "metadata": kernel, "nbformat": 4, "nbformat_minor": 5}
     (folder / "audit.ipynb").write_text(json.dumps(notebook))
     port, token = free_port(), secrets.token_hex(16)
-    private = {f"JUPYTER_{name}_DIR": str(folder / name) for name in ("CONFIG", "RUNTIME")}
+    private = {f"JUPYTER_{name}_DIR": str(folder / name) for name in ("CONFIG", "DATA", "RUNTIME")}
+    private["JUPYTERLAB_SETTINGS_DIR"] = str(folder / "settings")
+    news = folder / "settings" / "@jupyterlab" / "apputils-extension"
+    news.mkdir(parents=True)
+    (news / "notification.jupyterlab-settings").write_text('{"fetchNews": "false"}')
     command = [
         sys.executable, "-m", "jupyterlab", "--allow-root", "--no-browser", f"--port={port}",
         f"--ServerApp.root_dir={folder}", f"--IdentityProvider.token={token}",
-        "--LabApp.news_url=None", "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
+        "--LabApp.check_for_updates_class=jupyterlab.handlers.announcements.NeverCheckForUpdate",
     ]  # fmt: skip
     base = f"http://127.0.0.1:{port}"
     process = started(command, folder, f"{base}/api?token={token}", private)
@@ -141,6 +145,7 @@ def answer(seen):
 
 def test_jupyterlab_shows_the_page_and_the_next_cell_reads_it(visit, lab, data):
     seen = visit(lab, ready=".jp-Notebook .jp-CodeCell .cm-content")
+    seen.page.locator("#jp-main-statusbar").get_by_text("| Idle").wait_for()
     first = run_cell(seen, 0)
     shown = first.locator("[data-ready=true]")
     shown.wait_for()
@@ -240,7 +245,7 @@ def marimo(folder):
     port = free_port()
     command = [
         sys.executable, "-m", "marimo", "-q", "run", "app.py", "--headless", "--no-token",
-        f"--port={port}", "--skip-update-check",
+        f"--port={port}",
     ]  # fmt: skip
     home = {"XDG_CONFIG_HOME": str(folder / "config"), "XDG_STATE_HOME": str(folder / "state")}
     base = f"http://127.0.0.1:{port}"

@@ -8,6 +8,7 @@ import io
 import json
 import os
 import re
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,6 +23,7 @@ from symphony_ui.columns import Column
 from symphony_ui.convert import Nested, convert
 from symphony_ui.data import Source, read
 from symphony_ui.errors import FormatError, SymphonyError
+from symphony_ui.html import digest
 from symphony_ui.layout import arranged
 from symphony_ui.media import Item, Media, MediaColumn
 from symphony_ui.page import Page
@@ -32,6 +34,9 @@ from symphony_ui.table import PageTable
 INFLATED = 2 * 2**30
 MODULE_HEAD = 10_000_000  # Vega's is that long before its export
 _ELEMENT = re.compile(r"<script\b([^>]*)>(.*?)</script>", re.DOTALL)
+_POLICY = re.compile(r'<meta http-equiv="Content-Security-Policy" content="([^"]*)">')
+_SCRIPT = re.compile(r'<script type="module">(.*?)</script>', re.DOTALL)
+_STYLE = re.compile(r"<style>(.*?)</style>", re.DOTALL)
 _ATTRIBUTE = re.compile(r'([a-z-]+)="([^"]*)"')
 _REGISTRATION = re.compile(r'(\s*)\(globalThis\.symphonyComponents \?\?= \{\}\)\[("[^"]*")\] =')
 
@@ -62,6 +67,9 @@ def load(path: str | os.PathLike[str]) -> Page:
 
 def load_book(path: str | os.PathLike[str]) -> Book:
     """The book of a file that ``Book.save`` wrote, as `load` reads a page.
+
+    Args:
+        path: of the file.
 
     Raises:
         FormatError: if it is no such file, or is broken.
@@ -161,6 +169,29 @@ def read_file(path: str | os.PathLike[str]) -> SavedFile:
     return file
 
 
+def policy_errors(path: str | os.PathLike[str]) -> list[str]:
+    """What does not fit between a saved file's content policy and its scripts and style.
+
+    Args:
+        path: of the file.
+    """
+    text = Path(path).read_text(encoding="utf-8")
+    found = _POLICY.search(text)
+    if not found:
+        return [f"{path} has no content policy"]
+    parts = [rule.partition(" ") for rule in html.unescape(found[1]).split("; ")]
+    rules = {name: allowed for name, _, allowed in parts}
+    wrong: list[str] = []
+    for rule, pattern in (("script-src", _SCRIPT), ("style-src", _STYLE)):
+        present = {digest(part) for part in pattern.findall(text)}
+        allowed = set(rules.get(rule, "").split())
+        wrong += [f"{path}: a part of {rule} was changed or added" for _ in present - allowed]
+        wrong += [f"{path}: a part of {rule} is missing" for _ in allowed - present]
+    if rules.get("default-src") != "'none'":
+        wrong.append(f"{path}: its policy does not forbid all else")
+    return wrong
+
+
 def _json(body: str, path: Any) -> Any:
     try:
         return json.loads(body)
@@ -177,7 +208,7 @@ def _bytes(body: str, encoding: str, what: str) -> bytes:
             return raw
         with gzip.GzipFile(fileobj=io.BytesIO(raw)) as file:
             content = file.read(INFLATED)
-    except (binascii.Error, OSError, EOFError, ValueError) as error:
+    except (binascii.Error, zlib.error, OSError, EOFError, ValueError) as error:
         raise FormatError(f"{what} is broken: {error}") from error
     if len(content) == INFLATED:
         raise FormatError(f"{what} holds more than {INFLATED >> 30} GB")

@@ -231,7 +231,8 @@ def _array(values: Any) -> Any:
 
 # components of one's own
 
-MODULE = """// {name}: drawn again whenever other rows are visible; symphony.d.ts says what `ctx` can do.
+MODULE = """// {name}: drawn again whenever other rows are visible.
+// What `ctx` can do stands in symphony_ui/static/symphony.d.ts.
 export default {{
   render({{ ctx, el, signal }}) {{
     const draw = () => {{

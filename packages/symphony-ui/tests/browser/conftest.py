@@ -1,4 +1,4 @@
-"""Headless Chromium for the tests of what a person sees: Debian's, or the one that CHROMIUM names."""
+"""Headless Chromium for the tests of what a person sees: Debian's, or what CHROMIUM names."""
 
 import base64
 import json
@@ -48,7 +48,9 @@ DOTS = """
 export default {
   render({ ctx, el, signal }) {
     const text = document.createElement("button");
-    const show = () => (text.textContent = `${ctx.visible().count} of ${ctx.rows}, ${ctx.options.column}`);
+    const show = () => {
+      text.textContent = `${ctx.visible().count} of ${ctx.rows}, ${ctx.options.column}`;
+    };
     const low = () => ctx.brush(["<", ctx.options.column, ctx.options.below]);
     text.addEventListener("click", low, { signal });
     ctx.subscribe(["visible"], show);

@@ -34,7 +34,8 @@ class Dots(Component):
     below: float
 
 
-page = Page(DATA, [[Summary(), Scatter("x", "y", color="label")], [Dots("y", 0.25)]], title="Four hundred")
+layout = [[Summary(), Scatter("x", "y", color="label")], [Dots("y", 0.25)]]
+page = Page(DATA, layout, title="Four hundred")
 """
 
 
@@ -102,7 +103,10 @@ CELLS = (
 def lab(folder):
     """JupyterLab on a notebook of these cells."""
     cells = [
-        {"cell_type": "code", "id": f"cell-{k}", "metadata": {}, "source": text, "outputs": [], "execution_count": None}
+        {
+            "cell_type": "code", "id": f"cell-{k}", "metadata": {}, "source": text,
+            "outputs": [], "execution_count": None,
+        }
         for k, text in enumerate(CELLS)
     ]  # fmt: skip
     kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
@@ -158,7 +162,7 @@ def test_jupyterlab_shows_the_page_and_the_next_cell_reads_it(visit, lab, data):
     brush = check_brush(seen, answer(seen), data)
     first.get_by_role("button", name="Select visible").first.click()
     seen.until(lambda: first.locator(".sym-selection b").count())
-    brushes, visible, selected, told = answer(seen)
+    _, visible, selected, told = answer(seen)
     assert selected == np.flatnonzero(brush).tolist()
     assert told == [visible], "one message for one change"
 

@@ -200,7 +200,7 @@ HOSTILE = (
 def hostile_page():
     names = ["x", "y", *HOSTILE[:4]]
     columns = {name: [*HOSTILE, "plain"] for name in names[2:]}
-    data = {"x": np.arange(7.0), "y": np.arange(7.0), **columns, "text": list(HOSTILE) + [None]}
+    data = {"x": np.arange(7.0), "y": np.arange(7.0), **columns, "text": [*HOSTILE, None]}
     markdown = "\n\n".join(HOSTILE) + "\n\n[a](javascript:window.hurt=1) <b>b</b>"
     layout = [
         [Summary(title=HOSTILE[0]), Scatter("x", "y", color=names[3], title=HOSTILE[1])],

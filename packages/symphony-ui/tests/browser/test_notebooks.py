@@ -283,4 +283,4 @@ def test_marimo_shows_the_page_and_the_next_cell_reads_it(visit, marimo, data):
     seen.page.get_by_role("button", name="Cats").click()
     all_three = both & (np.array(data["label"]) == "cat")
     seen.wait_visible(int(all_three.sum()))
-    assert marimo_answer(seen)[1] == all_three.sum()
+    seen.until(lambda: marimo_answer(seen)[1] == all_three.sum())

@@ -43,7 +43,7 @@ class Page:
     Args:
         data: a data frame, a mapping of columns, a list of mappings, a structured array, an
             object with ``to_table()``, a path, or ``Ibis(expr)``.
-        layout: rows of components, or ``Tab``s of them; None lets the columns decide.
+        layout: rows of components, or tabs (``Tab``) of them; None lets the columns decide.
         title: of the page.
         id: the column whose values name the rows.
         media: columns of images, sounds or texts, by name.

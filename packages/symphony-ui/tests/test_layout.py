@@ -161,3 +161,21 @@ def test_a_layout_that_nobody_vouches_for_is_one_or_a_clear_error(raw):
 def test_columns_that_a_layout_names_must_be_there():
     with pytest.raises(ColumnError):
         sui.Page(TABLE, [sui.Lines("x", ["y", "z"])])
+
+
+def test_no_name_in_a_saved_page_becomes_source(tmp_path):
+    class Own(sui.Component):
+        esm = "export default { render() {} }"
+        column: str
+
+    text = sui.Page(TABLE, [Own("x")]).to_html()
+    marker = tmp_path / "ran"
+    evil = f"a=__import__('pathlib').Path('{marker}').touch(), b"
+    path = tmp_path / "evil.html"
+    path.write_text(text.replace('"options":{"column":"x"}', f'"options":{{"{evil}":1}}'))
+    assert str(marker) in path.read_text()
+    page = sui.load(path)
+    assert not marker.exists()
+    assert page.layout.all()[0].component.options() == {evil: 1}
+    with pytest.raises(SymphonyError, match="cannot be named"):
+        type("Bad", (sui.Component,), {"__annotations__": {evil: int}})

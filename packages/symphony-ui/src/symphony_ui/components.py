@@ -43,6 +43,9 @@ class Component:
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
+        for name in inspect.get_annotations(cls):
+            if not name.isidentifier() or name in ("options", "module", "type", "esm"):
+                raise SymphonyError(f"an option cannot be named {name!r}: call it otherwise")
         if "type" not in cls.__dict__:
             cls.type = cls.__name__.lower()
         dataclass(frozen=True)(cls)
@@ -270,13 +273,27 @@ def columns_named(component: Component) -> Iterator[tuple[str, str]]:
             yield option, name
 
 
+class _Restored(Component):
+    """A component of the user's own out of a saved page: its options are data and name nothing."""
+
+    held: Mapping[str, Any]
+
+    def options(self) -> dict[str, Any]:
+        """The options as they were saved."""
+        return plain(self.held)
+
+
 def restored(kind: str, options: Mapping[str, Any], esm: str | None) -> Component:
-    """The component of a page's spec."""
+    """The component of a page's spec that nobody vouches for.
+
+    Raises:
+        FormatError: if it is none.
+    """
+    if not isinstance(kind, str) or not isinstance(options, Mapping):
+        raise FormatError(f"a component has a type and options, got {kind!r} and {options!r}"[:200])
     cls = BUILT_IN.get(kind)
-    if cls is None:
-        names = [name for name in options if name not in ("title", "height", "width")]
-        body = {"__annotations__": dict.fromkeys(names, Any), "esm": esm, "type": kind}
-        cls = type(kind, (Component,), body)
+    if cls is None:  # no class is made of its names: Python compiles the fields of a dataclass
+        return type("Restored", (_Restored,), {"esm": esm, "type": kind})(options)
     try:
         return cls(**options)
     except TypeError as error:

@@ -143,6 +143,7 @@ def test_what_python_cannot_mean_is_refused():
         (["lasso", "x", "n", [[0]]], "list of points"),
         (["rows", "%%%"], "base64"),
         (["==", "t", {"time": 10**18}], "no value"),
+        (["==", "n", {"int": "\u0663"}], "no value"),
     ],
 )
 def test_a_tree_that_is_none_is_refused(tree, says):

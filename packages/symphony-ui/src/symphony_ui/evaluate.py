@@ -164,12 +164,11 @@ def _integers(values: NDArray[Any], test: Callable[[Any, Any], Any], against: in
 
 
 def _bin(column: Column, lo: Any, hi: Any) -> Mask:
-    values = column.values.astype(np.float64)
-    kept = ~np.isnan(values)
+    kept = ~column.missing
     if lo is not None:
-        kept &= values >= scalar(column, lo)
+        kept &= compare(column, ">=", lo)
     if hi is not None:
-        kept &= values < scalar(column, hi)
+        kept &= compare(column, "<", hi)
     return kept
 
 

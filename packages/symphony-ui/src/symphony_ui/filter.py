@@ -248,7 +248,13 @@ def _value(value: Any) -> None:
         if key == "time" and _finite(held) and held == int(held) and FIRST <= held <= LAST:
             return
         digits = held[1:] if isinstance(held, str) and held[:1] == "-" else held
-        if key == "int" and isinstance(digits, str) and digits.isdecimal() and len(digits) < 80:
+        if (
+            key == "int"
+            and isinstance(digits, str)
+            and digits.isascii()
+            and digits.isdecimal()
+            and len(digits) < 80
+        ):
             return
     elif isinstance(value, (str, bool)) or _finite(value):
         return

@@ -1,4 +1,3 @@
-import html
 import io
 import os
 import signal
@@ -62,12 +61,11 @@ def go(tmp_path, folder, *options):
     return tour.main(["--out", str(tmp_path / "out"), *options], folder=folder)
 
 
-def test_runs_in_the_order_of_needs_writes_a_page_and_caches(tmp_path, stations, capsys):
+def test_runs_in_the_order_of_needs_writes_a_page_and_caches(tmp_path, stations, capsys, texts):
     folder, _ = stations
     assert go(tmp_path, folder) == 0
     assert ran(tmp_path) == ["json", "csv"]
-    page = (tmp_path / "out" / "index.html").read_text()
-    assert "csv after json after " in page
+    assert "csv after json after" in texts(tmp_path / "out" / "index.html")["csv"]
     assert go(tmp_path, folder) == 0
     assert ran(tmp_path) == ["json", "csv"]
     out = capsys.readouterr().out
@@ -93,26 +91,26 @@ def test_only_pulls_in_what_is_needed(tmp_path, stations):
     assert ran(tmp_path) == ["json", "csv"]
 
 
-def test_a_broken_station_shows_its_error_and_the_others_go_on(tmp_path, stations, capsys):
+def test_a_broken_station_shows_its_error_and_the_others_go_on(tmp_path, stations, capsys, texts):
     folder, add = stations
     add("json", body="raise RuntimeError('no <b>luck</b>')")
     add("wave")
     assert go(tmp_path, folder) == 1
     assert ran(tmp_path) == ["json", "wave"]
-    page = (tmp_path / "out" / "index.html").read_text()
-    assert "no &lt;b&gt;luck&lt;/b&gt;" in page
-    assert "needs json, which failed" in page
-    assert "wave after" in page
+    page = texts(tmp_path / "out" / "index.html")
+    assert "no <b>luck</b>" in page["json"]
+    assert "needs json, which failed" in page["csv"]
+    assert "wave after" in page["wave"]
     assert "no <b>luck</b>" in capsys.readouterr().out
 
 
-def test_ctrl_c_leaves_a_page_of_what_is_done(tmp_path, stations, capsys):
+def test_ctrl_c_leaves_a_page_of_what_is_done(tmp_path, stations, capsys, texts):
     folder, add = stations
     add("csv", needs=("json",), body="raise KeyboardInterrupt")
     assert go(tmp_path, folder) == 130
-    page = (tmp_path / "out" / "index.html").read_text()
-    assert "json after" in page
-    assert "Not run yet: csv." in page
+    page = texts(tmp_path / "out" / "index.html")
+    assert "json after" in page["json"]
+    assert "Not run yet: csv." in page["Overview"]
     assert "run again to go on" in capsys.readouterr().err
 
 
@@ -139,8 +137,8 @@ def test_says_what_is_wrong_with_the_arguments(tmp_path, stations, capsys):
         ("return StationResult('partly', 'h', {'t': {'a': [1], 'b': []}})", "equal length"),
         ("return StationResult('great', 'h')", "verdict must be one of"),
         (
-            "i = np.zeros((1, 2, 2), np.uint8); "
-            "return StationResult('partly', 'h', {}, [Images('i', i, [1])])",
+            "from tenfold.station import Explorer; e = Explorer('e', {'a': [1]}, [[('No', {})]]); "
+            "return StationResult('partly', 'h', {}, [e])",
             "AttributeError",
         ),
         ("return None", "must return a StationResult, got NoneType"),
@@ -148,13 +146,13 @@ def test_says_what_is_wrong_with_the_arguments(tmp_path, stations, capsys):
         ("raise RuntimeError('first line\\nlast line')", "RuntimeError: first line"),
     ],
 )
-def test_no_station_can_stop_the_others(tmp_path, stations, capsys, body, error):
+def test_no_station_can_stop_the_others(tmp_path, stations, capsys, body, error, texts):
     folder, add = stations
     add("json", body=body)
     add("wave")
     assert go(tmp_path, folder) == 1
     assert ran(tmp_path) == ["json", "wave"]
-    assert error in html.unescape((tmp_path / "out" / "index.html").read_text())
+    assert error in texts(tmp_path / "out" / "index.html")["json"]
     assert "failed" in capsys.readouterr().out
     assert not [p for p in (tmp_path / "out" / "cache").glob("json/*")]
 
@@ -169,12 +167,14 @@ def test_no_station_can_stop_the_others(tmp_path, stations, capsys, body, error)
         ("class Station:\n    claim = f()\n    budget_s = 1", "ValueError: malformed"),
     ],
 )
-def test_a_station_that_cannot_be_read_fails_alone(tmp_path, stations, capsys, source, error):
+def test_a_station_that_cannot_be_read_fails_alone(
+    tmp_path, stations, capsys, source, error, texts
+):
     folder, _ = stations
     (folder / "wave.py").write_text(source)
     assert go(tmp_path, folder) == 1
     assert ran(tmp_path) == ["json", "csv"]
-    assert error in html.unescape((tmp_path / "out" / "index.html").read_text())
+    assert error in texts(tmp_path / "out" / "index.html")["wave"]
     assert "failed" in capsys.readouterr().out
 
 
@@ -270,7 +270,7 @@ sys.exit(code)
 """
 
 
-def test_a_killed_tour_goes_on_where_it_was_and_needs_no_torch(tmp_path, stations):
+def test_a_killed_tour_goes_on_where_it_was_and_needs_no_torch(tmp_path, stations, texts):
     folder, add = stations
     add(
         "csv",
@@ -283,9 +283,9 @@ def test_a_killed_tour_goes_on_where_it_was_and_needs_no_torch(tmp_path, station
         time.sleep(0.05)
     os.kill(child.pid, signal.SIGKILL)
     child.wait()
-    page = (out / "index.html").read_text()
-    assert "json after" in page
-    assert "Not run yet: csv." in page
+    page = texts(out / "index.html")
+    assert "json after" in page["json"]
+    assert "Not run yet: csv." in page["Overview"]
     assert [p.name for p in (out / "cache").iterdir()] == ["json"]
     assert sorted(p.name for p in out.iterdir()) == ["cache", "index.html"]
     add("csv", needs=("json",))
@@ -294,7 +294,7 @@ def test_a_killed_tour_goes_on_where_it_was_and_needs_no_torch(tmp_path, station
     )
     assert done.returncode == 0, done.stderr
     assert ran(tmp_path) == ["json", "csv", "csv"]
-    assert "Not run yet" not in (out / "index.html").read_text()
+    assert "Not run yet" not in texts(out / "index.html")["Overview"]
 
 
 def test_a_cached_tour_imports_no_station_and_no_torch(tmp_path, stations):

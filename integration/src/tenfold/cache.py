@@ -18,10 +18,12 @@ from typing import Any
 
 import numpy as np
 
-from tenfold.station import PACKAGES, Images, Lines, Series, StationResult
+from tenfold.station import PACKAGES, Explorer, Images, Lines, Series, StationResult
 
 FORMAT, VERSION = "tenfold station", 1
-_KINDS: dict[str, Any] = {kind.__name__: kind for kind in (Series, Lines, Images, StationResult)}
+_KINDS: dict[str, Any] = {
+    kind.__name__: kind for kind in (Series, Lines, Images, Explorer, StationResult)
+}
 
 
 SHARED = Path(__file__).parent

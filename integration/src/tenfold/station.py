@@ -102,6 +102,32 @@ class Images:
 
 
 @dataclass(frozen=True)
+class Explorer:
+    """A table, and components of symphony-ui that show it and follow one filter.
+
+    Attributes:
+        title: what is to be explored.
+        table: columns of equal length; an array ``(N, H, W)`` or ``(N, H, W, 3)`` of uint8 is a
+            column of images.
+        layout: rows of components, each the name of its class and its arguments, as in
+            ``[[("Scatter", {"x": "a", "y": "b"})]]``.
+
+    Raises:
+        ValueError: if the columns differ in length, or hold arrays that are no images.
+    """
+
+    title: str
+    table: Mapping[str, Sequence[Any] | np.ndarray]
+    layout: Sequence[Sequence[tuple[str, Mapping[str, Any]]]]
+
+    def __post_init__(self) -> None:
+        _must_be_even(f"explorer {self.title!r}", self.table)
+        for name, column in self.table.items():
+            if isinstance(column, np.ndarray) and column.ndim > 1:
+                _must_be_images(column, f"column {name!r} of {self.title!r}", many=True)
+
+
+@dataclass(frozen=True)
 class StationResult:
     """What a station found.
 
@@ -111,6 +137,7 @@ class StationResult:
         tables: name -> columns of equal length, as every package's ``to_table()``.
         figures: in reading order.
         notes: sentences: the rule of the verdict, the seeds, what was lost.
+        arrays: for the stations that build on this one; not drawn.
 
     Raises:
         ValueError: if the verdict is none of the three, the headline is empty, or a table's
@@ -120,8 +147,9 @@ class StationResult:
     verdict: Verdict
     headline: str
     tables: Mapping[str, Mapping[str, Sequence[Any]]] = field(default_factory=dict)
-    figures: Sequence[Lines | Images] = ()
+    figures: Sequence[Lines | Images | Explorer] = ()
     notes: Sequence[str] = ()
+    arrays: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.verdict not in get_args(Verdict):
@@ -130,13 +158,17 @@ class StationResult:
         if not self.headline.strip():
             raise ValueError("headline must say what was found, got an empty text")
         for name, table in self.tables.items():
-            rows = {column: len(values) for column, values in table.items()}
-            if len(set(rows.values())) > 1:
-                raise ValueError(f"table {name!r} must have columns of equal length, got {rows}")
+            _must_be_even(f"table {name!r}", table)
             for column, values in table.items():
                 for value in values:
                     if isinstance(value, np.ndarray):
                         _must_be_images(value, f"column {column!r} of {name!r}", many=False)
+
+
+def _must_be_even(what: str, table: Mapping[str, Sequence[Any] | np.ndarray]) -> None:
+    rows = {column: len(values) for column, values in table.items()}
+    if len(set(rows.values())) > 1:
+        raise ValueError(f"{what} must have columns of equal length, got {rows}")
 
 
 def _must_be_images(value: np.ndarray, what: str, *, many: bool) -> None:

@@ -17,7 +17,7 @@ from typing import Any, NoReturn
 from tqdm import tqdm
 
 from tenfold import cache
-from tenfold.page import Entry, render, write_page
+from tenfold.page import Entry, station_pages, write_page
 from tenfold.station import PACKAGES, Context, StationResult
 
 STATIONS = Path(__file__).parent / "stations"
@@ -192,7 +192,7 @@ def _run(
         try:
             result = run_station(station, context)
             entry = Entry(station.name, station.claim, result, "", time.perf_counter() - start)
-            render([entry], options)
+            station_pages(entry)
             cache.save(place, result, entry.seconds)
         except (Exception, SystemExit) as error:  # it may break in any way; the others go on
             why = f"{traceback.format_exception_only(error)[-1].strip()}\n\n"

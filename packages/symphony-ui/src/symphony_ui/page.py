@@ -1,0 +1,445 @@
+"""The page: a table, components that show it, and one state."""
+
+import csv
+import io
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from symphony_ui.columns import Mask
+from symphony_ui.engine.numpy import NumpyEngine
+from symphony_ui.errors import ColumnError, FormatError, SymphonyError
+from symphony_ui.files import replace_file
+from symphony_ui.filter import Filter
+from symphony_ui.layout import Arranged, Layout, arrange, auto
+from symphony_ui.media import Media
+from symphony_ui.parse import parse, unknown
+from symphony_ui.rows import encode_rows
+from symphony_ui.session import Session, written
+from symphony_ui.state import State
+from symphony_ui.table import PageTable, load_table, rows_of
+
+if TYPE_CHECKING:
+    from symphony_ui.engine.ibis import IbisEngine
+    from symphony_ui.html import Static
+    from symphony_ui.server import Server
+    from symphony_ui.widget import View
+
+VERSION = 1
+REMOTE_ROWS = 5_000_000  # beyond it a browser is not sent the rows
+Rows = Literal["selected", "visible", "all"] | ArrayLike
+
+
+class Page:
+    """A page of components over one table: in a notebook, live, and as one file.
+
+    As the last value of a notebook's cell it is shown there. Its state is one, whoever changes
+    it: a person in the browser, or Python.
+
+    Args:
+        data: a data frame, a mapping of columns, a list of mappings, a structured array, an
+            object with ``to_table()``, a path, or ``Ibis(expr)``.
+        layout: rows of components, or tabs (``Tab``) of them; None lets the columns decide.
+        title: of the page.
+        id: the column whose values name the rows.
+        media: columns of images, sounds or texts, by name.
+        kinds: what columns are ("category", "text", "url", ...), where their values do not say.
+        filter: the rows to begin with, as text or as a ``Filter``.
+        group_by: columns to group every component by.
+        sort: columns to sort by; a "-" before a name sorts down.
+        engine: "browser" sends it the rows; "remote" keeps them here, for the live page and
+            notebooks. By default remote from five million rows on.
+
+    Raises:
+        SymphonyError: if the data is no table; its subclasses if a column, a filter or a medium
+            does not fit.
+
+    Example:
+        >>> page = Page({"score": [0.1, 0.9, 0.5], "label": ["a", "b", "a"]})
+        >>> page.filter = "score >= 0.5"
+        >>> page.visible.tolist()
+        [False, True, True]
+    """
+
+    def __init__(
+        self,
+        data: Any,
+        layout: Layout | None = None,
+        *,
+        title: str = "Page",
+        id: str | None = None,
+        media: Mapping[str, Media] | None = None,
+        kinds: Mapping[str, str] | None = None,
+        filter: str | Filter | None = None,
+        group_by: Sequence[str] = (),
+        sort: Sequence[str] = (),
+        engine: Literal["browser", "remote"] | None = None,
+    ) -> None:
+        if engine not in ("browser", "remote", None):
+            raise SymphonyError(f"engine must be 'browser' or 'remote', got {engine!r}")
+        self.title = str(title)
+        self.id = id
+        self.table: PageTable | None = None
+        if hasattr(data, "make_engine"):
+            self.engine: NumpyEngine | IbisEngine = data.make_engine()
+            if media or kinds:
+                raise SymphonyError("media and kinds are for tables in memory, not for Ibis")
+        else:
+            self.table = load_table(data, id=id, media=media, kinds=kinds)
+            self.engine = NumpyEngine(self.table.columns, self.table.rows)
+        far = self.table is None or self.rows >= REMOTE_ROWS
+        self.remote = engine == "remote" or (engine is None and far)
+        specs = self.engine.specs()
+        wanted = layout if layout is not None else auto(specs)
+        self._begin(arrange(wanted, [spec["name"] for spec in specs]))
+        self.session.change(
+            filter=self._read_filter(filter),
+            group_by=_listed(group_by, "group_by"),
+            sort=tuple(_order(name) for name in _listed(sort, "sort")),
+        )
+
+    def _begin(self, layout: Arranged, state: State | None = None) -> None:
+        self.layout = layout
+        self.modules = layout.modules()
+        self.session = Session(state or State(), self._check, self.rows)
+        self._blocks: dict[str, bytes] = {}
+        self._widgets: dict[str | None, Any] = {}
+
+    @classmethod
+    def _restored(cls, title: str, id: str | None, table: PageTable, layout: Arranged) -> "Page":
+        """A page out of a saved file."""
+        page = cls.__new__(cls)
+        page.title, page.id, page.table, page.remote = title, id, table, False
+        page.engine = NumpyEngine(table.columns, table.rows)
+        page._begin(layout)
+        return page
+
+    def _check(self, state: State) -> None:
+        names = [spec["name"] for spec in self.engine.specs() if spec["kind"] != "media"]
+        for name in [*state.group_by, *(name for name, _ in state.sort)]:
+            if name not in names:
+                raise unknown(name, names)
+        for tree in state.predicates():
+            self.engine.check(tree)
+
+    def __repr__(self) -> str:
+        names = [spec["name"] for spec in self.engine.specs()]
+        shown = ", ".join(names[:6]) + (", ..." if len(names) > 6 else "")
+        return f"Page({self.title!r}: {self.rows:,} rows, {len(names)} columns: {shown})"
+
+    # what it holds
+
+    @property
+    def rows(self) -> int:
+        """How many rows the table has."""
+        return self.engine.rows
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was left out of the page or converted, a sentence each."""
+        return self.table.notes if self.table else ()
+
+    @property
+    def skipped(self) -> dict[str, str]:
+        """The columns that are not in the page, and what they hold."""
+        return dict(self.table.skipped) if self.table else {}
+
+    def frame(self, rows: Rows = "visible") -> Any:
+        """Rows of the data in the type that they came in.
+
+        Args:
+            rows: "visible", "selected", "all", row numbers, or a mask ``(N,)``. Of ``Ibis`` only
+                the first and the third: the answer is an expression.
+        """
+        if self.table is None:
+            return self.engine.expression(self.state, str(rows))  # type: ignore[union-attr]
+        numbers = {
+            "visible": lambda: np.flatnonzero(self.visible),
+            "selected": lambda: self.selected,
+        }
+        if isinstance(rows, str):
+            if rows not in (*numbers, "all"):
+                raise SymphonyError(f"rows must be 'visible', 'selected' or 'all', got {rows!r}")
+            found = np.arange(self.rows) if rows == "all" else numbers[rows]()
+        else:
+            found = self._numbers(rows)
+        return rows_of(self.table, found)
+
+    # its state
+
+    @property
+    def state(self) -> State:
+        """The whole state; setting it replaces the whole."""
+        return self.session.state
+
+    @state.setter
+    def state(self, state: State) -> None:
+        self.session.put(state)
+
+    @property
+    def filter(self) -> Filter | None:
+        """The page's filter; set it to text, a ``Filter`` or None."""
+        return self.state.filter
+
+    @filter.setter
+    def filter(self, value: str | Filter | None) -> None:
+        self.session.change(filter=self._read_filter(value))
+
+    def _read_filter(self, value: Any) -> Filter | None:
+        if isinstance(value, str):
+            return parse(value, [spec["name"] for spec in self.engine.specs()])
+        if value is None or isinstance(value, Filter):
+            return value
+        raise SymphonyError(f"a filter is text, a Filter or None, got {type(value).__name__}")
+
+    @property
+    def group_by(self) -> tuple[str, ...]:
+        """The columns that every component is grouped by."""
+        return self.state.group_by
+
+    @group_by.setter
+    def group_by(self, names: str | Sequence[str]) -> None:
+        self.session.change(group_by=_listed(names, "group_by"))
+
+    @property
+    def selected(self) -> NDArray[np.int64]:
+        """The selected row numbers, sorted; set it to row numbers or a mask ``(N,)``."""
+        return self.state.selected
+
+    @selected.setter
+    def selected(self, rows: ArrayLike) -> None:
+        self.session.change(selection=encode_rows(self._numbers(rows)))
+
+    def _numbers(self, rows: ArrayLike) -> NDArray[np.int64]:
+        found = np.asarray(rows)
+        if found.dtype == bool and found.shape == (self.rows,):
+            return np.flatnonzero(found)
+        if not found.size:
+            return np.zeros(0, dtype=np.int64)
+        if found.ndim != 1 or found.dtype.kind not in "iu":
+            raise SymphonyError(f"rows must be numbers or a mask of {self.rows}, got {found.dtype}")
+        if found.min() < 0 or found.max() >= self.rows:
+            raise SymphonyError(f"rows must be from 0 to {self.rows - 1}, got {found.max()}")
+        return found.astype(np.int64)
+
+    @property
+    def selected_ids(self) -> list[Any]:
+        """The ids of the selected rows; setting it selects all rows with these ids."""
+        return self._ids(self.selected)
+
+    @selected_ids.setter
+    def selected_ids(self, ids: Iterable[Any]) -> None:
+        wanted = {str(value) for value in ids}
+        have = self._ids(np.arange(self.rows))
+        self.selected = np.array([str(v) in wanted and v is not None for v in have], dtype=bool)
+
+    def _ids(self, rows: NDArray[np.int64]) -> list[Any]:
+        if self.id is None or self.table is None:
+            raise ColumnError("the page has no ids: pass id= the column that names the rows")
+        column = next(c for c in self.table.columns if c.name == self.id)
+        found = column.cells(rows)
+        return [int(v) if column.integer and v is not None else v for v in found]
+
+    @property
+    def visible(self) -> Mask:
+        """The rows ``(N,)`` that the filter and every brush keep."""
+        if not isinstance(self.engine, NumpyEngine):
+            raise SymphonyError("the rows of this page stay in its database: use page.frame()")
+        return self.engine.mask(self.state.predicates())
+
+    def on_change(
+        self, callback: Callable[["Page"], Any], keys: Iterable[str] | None = None
+    ) -> Callable[[], None]:
+        """Calls back after each change of the state, from wherever it came.
+
+        Args:
+            callback: takes the page; called in the thread that changed it.
+            keys: of the state, such as ``["selection", "filter"]``; also "annotations". None is
+                all of them.
+
+        Returns:
+            A function that ends it.
+        """
+        return self.session.on_change(lambda: callback(self), keys)
+
+    # annotations
+
+    @property
+    def annotations(self) -> dict[str, list[Any]]:
+        """The annotated rows as columns: row, id (where the page has one), label, note."""
+        found = written(self.session.notes)
+        if self.id is None or self.table is None:
+            return found
+        ids = self._ids(np.array(found["row"], dtype=np.int64))
+        return {"row": found["row"], "id": ids, "label": found["label"], "note": found["note"]}
+
+    def annotate(self, row: int, label: str = "", note: str = "") -> None:
+        """Labels and notes a row; empty both, to take its annotation away."""
+        self.session.annotate({"row": [int(row)], "label": [label], "note": [note]})
+
+    def annotations_to(self, path: str | os.PathLike[str]) -> Path:
+        """Writes the annotations as CSV; the path of the file."""
+        table = self.annotations
+        text = io.StringIO()
+        writer = csv.writer(text)
+        writer.writerow(table)
+        writer.writerows(zip(*table.values(), strict=True))
+        return replace_file(path, text.getvalue().encode())
+
+    # what hosts ask for
+
+    def spec(
+        self, host: Literal["saved", "live", "widget"], view: str | None = None
+    ) -> dict[str, Any]:
+        """The page as JSON, for one host; ``view`` leaves only one component."""
+        layout = self.layout.spec()
+        if view is not None:
+            found = [v for tab in layout for row in tab["rows"] for v in row if v["id"] == view]
+            if not found:
+                ids = ", ".join(placed.id for placed in self.layout.all())
+                raise SymphonyError(f"no component has the id {view!r}: there are {ids}")
+            layout = [{"tab": view, "rows": [found]}]
+        return {
+            "v": VERSION,
+            "title": self.title,
+            "id": self.id,
+            "rows": self.rows,
+            "host": host,
+            "engine": "remote" if self.remote else "browser",
+            "columns": self.engine.specs(),
+            "layout": layout,
+            "state": self.state.to_json(),
+            "annotations": written(self.session.notes),
+            "custom": {name: {"esm": text} for name, text in self.all_modules().items()},
+            "toolbar": view is None,
+            "notes": list(self.notes),
+        }
+
+    def all_modules(self) -> dict[str, str]:
+        """The user's modules, and Vega's runtime where a chart needs it."""
+        if not any(placed.component.type == "vega" for placed in self.layout.all()):
+            return self.modules
+        from symphony_ui.vega import runtime
+
+        return {**self.modules, "vega:runtime": runtime()}
+
+    def answer(self, state: Any, queries: Any) -> list[dict[str, Any]]:
+        """The answers to queries under a state, both as they came from a browser.
+
+        Raises:
+            SymphonyError: if a query or the state is none, or does not fit the columns.
+        """
+        if not isinstance(queries, list) or len(queries) > 1000:
+            raise FormatError("queries are a list of at most 1000")
+        return self.engine.answer(State.from_json(state), queries)
+
+    def block(self, name: str) -> bytes:
+        """The bytes of ``data`` or ``media:<column>``, made once."""
+        if name not in self._blocks:
+            if self.table is None:
+                raise ColumnError("the rows of this page stay in its database")
+            self._blocks[name] = self.table.block(name)
+        return self._blocks[name]
+
+    # where it is shown
+
+    def save(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        max_bytes: int = 100_000_000,
+        precision: Literal["exact", "display"] = "exact",
+    ) -> Path:
+        """Writes the page as one HTML file that needs no network and no server.
+
+        Args:
+            path: of the file; what stands there is replaced at once, or not at all.
+            max_bytes: a larger file is not written.
+            precision: "display" stores float64 as float32.
+
+        Returns:
+            The path.
+
+        Raises:
+            SizeError: naming the columns that weigh most.
+        """
+        text = self.to_html(max_bytes=max_bytes, precision=precision)
+        return replace_file(path, text.encode())
+
+    def to_html(
+        self,
+        *,
+        max_bytes: int = 100_000_000,
+        precision: Literal["exact", "display"] = "exact",
+    ) -> str:
+        """The text of the file that ``save`` writes; the same page gives the same text."""
+        from symphony_ui.html import page_text
+
+        return page_text(self, max_bytes=max_bytes, display=_is_display(precision))
+
+    def static(self, *, height: int = 700, max_bytes: int = 8_000_000) -> "Static":
+        """The saved page in a frame, for notebooks that are read without a kernel."""
+        from symphony_ui.html import Static
+
+        return Static(self.to_html(max_bytes=max_bytes), height)
+
+    def serve(
+        self,
+        *,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        hosts: Sequence[str] = (),
+        open_browser: bool = False,
+    ) -> "Server":
+        """Serves the page live from this process; needs the extra [serve].
+
+        Args:
+            host: the address to listen on.
+            port: 0 takes a free one.
+            hosts: more names under which the page may be asked for.
+            open_browser: opens it.
+
+        Returns:
+            The running server: ``url``, ``close()``, and a context manager.
+        """
+        from symphony_ui.server import Server
+
+        return Server(self, host=host, port=port, hosts=hosts, open_browser=open_browser)
+
+    def view(self, id: str) -> "View":
+        """One component by its id, in a cell of its own; the state is the page's."""
+        from symphony_ui.widget import View
+
+        return View(self, id)
+
+    def _repr_mimebundle_(self, **kwargs: Any) -> Any:
+        from symphony_ui.widget import View
+
+        return View(self, None)._repr_mimebundle_(**kwargs)
+
+    def _display_(self) -> Any:
+        """How marimo shows the page."""
+        from symphony_ui.widget import View
+
+        return View(self, None).widget
+
+
+def _listed(names: str | Sequence[str], what: str) -> tuple[str, ...]:
+    found = (names,) if isinstance(names, str) else tuple(names)
+    if not all(isinstance(name, str) for name in found):
+        raise SymphonyError(f"{what} lists names of columns, got {found}")
+    return found
+
+
+def _order(name: str) -> tuple[str, Literal["asc", "desc"]]:
+    return (name[1:], "desc") if name.startswith("-") else (name, "asc")
+
+
+def _is_display(precision: str) -> bool:
+    if precision not in ("exact", "display"):
+        raise FormatError(f"precision must be 'exact' or 'display', got {precision!r}")
+    return precision == "display"

@@ -167,7 +167,7 @@ class RegressionProbe:
         return (x.double() - self.shift) / self.scale @ self.weight + self.mean
 
     def r2(self, x: Tensor, targets: Tensor) -> list[float]:
-        """The share of each target's variance that is explained; below 0 if the mean does better."""
+        """Each target's share of variance explained; below 0 where the mean does better."""
         y = targets.double().view(len(targets), -1)
         left = (y - self.predict(x)).square().sum(0)
         return (1 - left / (y - y.mean(0)).square().sum(0)).tolist()

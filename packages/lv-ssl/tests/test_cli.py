@@ -50,7 +50,7 @@ def test_from_features_to_a_curve(folder, capsys):
     curve = ("rd-curve", "codes.npz", "--labels", "y.npy", "--train-rows", "300")
     assert run(*curve, "--keep", "4", "64", "-o", "curve.csv") == 0
     assert "ideal bits" in capsys.readouterr().out
-    rows = list(csv.DictReader(open("curve.csv")))
+    rows = list(csv.DictReader((folder / "curve.csv").read_text().splitlines()))
     assert [row["units"] for row in rows] == ["4", "64"]
     assert float(rows[1]["accuracy"]) > 0.7
     assert run(*curve) == 0

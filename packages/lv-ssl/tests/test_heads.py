@@ -50,6 +50,22 @@ def test_evaluation_is_deterministic_and_leaves_the_state_alone(seeded):
     assert all(torch.equal(before[k], v) for k, v in head.state_dict().items())
 
 
+@pytest.mark.parametrize("family", ["bernoulli", "categorical"])
+def test_a_gain_makes_all_bits_of_an_input_surer_and_changes_none(family, seeded):
+    torch.manual_seed(0)
+    head = StochasticHead(6, 32, family, gain=True).eval()
+    x = torch.randn(9, 6, generator=seeded())
+    torch.nn.init.zeros_(head.spread.weight)
+    certain, before = [], head(x)
+    for bias in (0.0, 2.0, 5.0):
+        torch.nn.init.constant_(head.spread.bias, bias)
+        q = head(x)
+        certain.append(float(q.uncertainty().detach().mean()))
+        assert torch.equal(q.mode, before.mode)
+    assert certain[0] > certain[1] > certain[2]
+    assert StochasticHead(6, 32, "vmf", gain=True).options["gain"] is False
+
+
 @pytest.mark.parametrize("family", ["power_spherical", "vmf"])
 def test_concentration_starts_about_where_it_is_asked_to(family, seeded):
     head = StochasticHead(6, 32, family, start_kappa=50.0)

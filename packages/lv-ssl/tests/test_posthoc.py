@@ -134,9 +134,8 @@ def test_a_latent_layer_is_deterministic_in_eval_mode_and_draws_only_if_kept(lat
 
 def test_fine_tuning_compares_three_protocols():
     model, head, (v, y) = encoder(), StochasticHead(12, 16), views(400)
-    found = fine_tuning(
-        model, head, (v[0][:300], y[:300]), (v[0][300:], y[300:]), epochs=4, lr=1e-2
-    )
+    train, test = (v[0][:300], y[:300]), (v[0][300:], y[300:])
+    found = fine_tuning(model, head, train, test, epochs=6, batch=32, lr=1e-2)
     assert min(found.linear, found.sample, found.mean) > 0.9
     assert "with samples" in str(found)
     assert found.to_table()["accuracy"] == [found.linear, found.sample, found.mean]

@@ -32,6 +32,8 @@ class StochasticHead(nn.Module):
         batch_norm: normalise what says where the latents are (logits, means, directions) over the
             batch, without scale and shift; bits need it, see the README. None: for the discrete
             families only.
+        gain: multiply the logits of the discrete families by a positive number that one more linear
+            layer reads off the input: how sure all its bits are.
         classes: of each group, for ``categorical``.
         relaxation: temperature of the discrete families' gradient; may be changed in training.
         hard: whether samples of the discrete families are 0 or 1.
@@ -58,6 +60,7 @@ class StochasticHead(nn.Module):
         family: str = "bernoulli",
         *,
         batch_norm: bool | None = None,
+        gain: bool = False,
         classes: int = 8,
         relaxation: float = 1.0,
         hard: bool = True,
@@ -71,20 +74,22 @@ class StochasticHead(nn.Module):
         discrete = family in ("bernoulli", "categorical")
         self.in_dim, self.dim, self.family = in_dim, dim, family
         self.batch_norm = discrete if batch_norm is None else batch_norm
+        self.gain = gain and discrete
         self.classes, self.relaxation, self.hard, self.prior = classes, relaxation, hard, prior
         self.start_kappa = float(dim if start_kappa is None else start_kappa)
         check_positive("start_kappa", self.start_kappa)
         self.location = nn.Linear(in_dim, dim, bias=not self.batch_norm)
         normalise = nn.BatchNorm1d(dim, affine=False) if self.batch_norm else nn.Identity()
         self.normalise: nn.Module = normalise
-        widths = {"normal": dim, "power_spherical": 1, "vmf": 1}
-        self.spread = nn.Linear(in_dim, widths[family]) if family in widths else None
-        self._posterior(torch.zeros(0, dim), torch.zeros(0, widths.get(family, 1)))  # raises early
+        width = dim if family == "normal" else 1
+        spreads = self.gain or not discrete
+        self.spread = nn.Linear(in_dim, width) if spreads else None
+        self._posterior(torch.zeros(0, dim), torch.zeros(0, width))  # raises early
 
     @property
     def options(self) -> dict[str, Any]:
         """The arguments that make a head like this one."""
-        names = ("in_dim", "dim", "family", "batch_norm", "classes")
+        names = ("in_dim", "dim", "family", "batch_norm", "gain", "classes")
         names += ("relaxation", "hard", "prior", "start_kappa")
         return {name: getattr(self, name) for name in names}
 
@@ -106,16 +111,16 @@ class StochasticHead(nn.Module):
             got = tuple(features.shape)
             raise ValueError(f"features must be (B, {self.in_dim}), got {got}")
         location = self.normalise(self.location(features))
-        spread = location[:, :1] if self.spread is None else self.spread(features)
+        spread = location.new_zeros(1) if self.spread is None else self.spread(features)
         return self._posterior(location, spread)
 
     def _posterior(self, location: Tensor, spread: Tensor) -> Posterior:
         soft = {"relaxation": self.relaxation, "hard": self.hard}
-        if self.family == "bernoulli":
-            return Bernoulli(location, prior=self.prior, **soft)
-        if self.family == "categorical":
-            return Categorical(location, classes=self.classes, **soft)
         positive = F.softplus(at_least_float32(spread)) / math.log(2)  # 1 at 0
+        if self.family == "bernoulli":
+            return Bernoulli(positive * location, prior=self.prior, **soft)
+        if self.family == "categorical":
+            return Categorical(positive * location, classes=self.classes, **soft)
         if self.family == "normal":
             return Normal(location, positive + LEAST_SCALE)
         kappa = (self.start_kappa * positive).clamp(LEAST_KAPPA, MOST_KAPPA)

@@ -66,7 +66,7 @@ def information_split(posterior: Posterior) -> InformationSplit:
     Example:
         >>> split = information_split(Bernoulli(torch.tensor([[30.0, 30.0], [30.0, -30.0]])))
         >>> (split.information / math.log(2)).round()
-        tensor([0., 1.])
+        tensor([0., 1.], dtype=torch.float64)
     """
     if not isinstance(posterior, Bernoulli | Categorical):
         raise TypeError(f"posterior must be of bits or classes, got {posterior.family!r}")

@@ -41,7 +41,7 @@ from torch import Tensor, nn
 
 x, g = torch.randn(8, 16), torch.Generator()
 head = StochasticHead(16, 32, "bernoulli", gain=True)
-posterior = head(x)
+posterior = head.forward(x)
 assert_type(posterior, Posterior)
 assert_type(posterior.rsample(3, generator=g), Tensor)
 assert_type(posterior.kl(), Tensor)
@@ -53,8 +53,8 @@ assert_type(information_split(posterior).information, Tensor)
 
 loss = StochasticContrastiveLoss(nt_xent, beta=warm_up(3, target=1e-3, steps=10))
 StochasticContrastiveLoss(lambda z1, z2: (z1 - z2).square().mean())
-assert_type(loss(posterior, posterior, projector=nn.Linear(32, 8), generator=g), LossTerms)
-assert_type(loss(posterior, posterior).rate_bits, Tensor)
+assert_type(loss.forward(posterior, posterior, projector=nn.Linear(32, 8), generator=g), LossTerms)
+assert_type(loss.forward(posterior, posterior).rate_bits, Tensor)
 
 codes = pack_bits(posterior.mode)
 assert_type(hamming_knn(codes, codes, 3), Neighbours)

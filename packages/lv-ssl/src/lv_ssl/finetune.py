@@ -182,12 +182,14 @@ def fine_tuning(
     """
     frozen = nn.Sequential(encoder, LatentLayer(head, latent="mean"))
     features = [embed(frozen, x, prepare=prepare) for x, _ in (train, test)]
-    accuracy = {"linear": linear_probe(features[0], train[1]).accuracy(features[1], test[1])}
-    for latent in LATENTS:
+
+    def tuned(latent: str) -> float:
         model = fine_tune(
             encoder, head, *train, latent=latent, prepare=prepare,
             epochs=epochs, batch=batch, lr=lr, seed=seed,
         )  # fmt: skip
         answers = embed(model, test[0], prepare=prepare).argmax(1)
-        accuracy[latent] = float((answers == test[1]).double().mean())
-    return FineTuning(**accuracy)
+        return float((answers == test[1]).double().mean())
+
+    linear = linear_probe(features[0], train[1]).accuracy(features[1], test[1])
+    return FineTuning(linear=linear, sample=tuned("sample"), mean=tuned("mean"))

@@ -72,6 +72,7 @@ def information_split(posterior: Posterior) -> InformationSplit:
         raise TypeError(f"posterior must be of bits or classes, got {posterior.family!r}")
     if not len(posterior):
         raise ValueError("posterior must have at least 1 input, got 0")
+    posterior = posterior.detach()
     mean = posterior.mean.double().mean(0)
     if isinstance(posterior, Bernoulli):
         prior = torch.tensor([1 - posterior.prior, posterior.prior], dtype=torch.float64)

@@ -167,6 +167,7 @@ def fit_head(
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     g = torch.Generator().manual_seed(seed)
     history = torch.zeros(2, steps)
+    order = torch.arange(len(view1))
     head.train(), objective.train()
     for step in range(steps):
         if step % a_pass == 0:

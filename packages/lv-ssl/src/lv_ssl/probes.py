@@ -87,7 +87,7 @@ def linear_probe(
         return value.detach()
 
     with torch.enable_grad():
-        optimizer.step(loss)  # pyrefly: ignore
+        optimizer.step(loss)
     return LinearProbe(weight.detach(), bias.detach(), shift, scale)
 
 

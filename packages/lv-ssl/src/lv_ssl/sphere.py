@@ -227,7 +227,9 @@ class _Angle(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None, None]:  # pyrefly: ignore
-        return grad * _quantile_slope(*ctx.saved_tensors, ctx.statistic, ctx.d), *4 * (None,)
+        kappa, angle, mean = ctx.saved_tensors
+        slope = _quantile_slope(kappa, angle, mean, ctx.statistic, ctx.d)
+        return grad * slope, None, None, None, None
 
 
 def _quantile_slope(

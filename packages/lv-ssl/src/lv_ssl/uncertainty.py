@@ -199,8 +199,8 @@ def calibration(probabilities: Array, labels: Array, *, bins: int = 15) -> Calib
     place = np.minimum((best * bins).astype(int), bins - 1)
     count = np.bincount(place, minlength=bins)
     held = count > 0
-    mean = [np.bincount(place, x, bins)[held] / count[held] for x in (best, p.argmax(1) == y)]
-    return Calibration(*mean, count[held])
+    confidence, right = (np.bincount(place, x, bins)[held] for x in (best, p.argmax(1) == y))
+    return Calibration(confidence / count[held], right / count[held], count[held])
 
 
 @dataclass(frozen=True, eq=False)

@@ -195,20 +195,25 @@ def probe(
     return Accuracy(found, len(test)), ridge
 
 
-def scores(posterior: Posterior) -> dict[str, Tensor]:
-    """What might serve as an uncertainty: names to ``(N,)``, higher for the less certain."""
-    generator = torch.Generator().manual_seed(0)
-    found = {
-        "entropy": posterior.entropy(),
-        "minus rate": -posterior.kl(),
-        "disagreement of 16 samples": sample_disagreement(posterior, generator=generator),
+def scores(family: str) -> dict[str, Callable[[Posterior], Tensor]]:
+    """What might serve as an uncertainty: names to posterior -> ``(N,)``, higher for less sure."""
+
+    def disagreement(posterior: Posterior) -> Tensor:
+        return sample_disagreement(posterior, generator=torch.Generator().manual_seed(0))
+
+    found: dict[str, Callable[[Posterior], Tensor]] = {
+        "entropy": lambda posterior: posterior.entropy(),
+        "minus rate": lambda posterior: -posterior.kl(),
+        "disagreement of 16 samples": disagreement,
     }
-    if posterior.family in ("power_spherical", "vmf"):
-        found["1 / kappa"] = posterior.uncertainty()
+    if family in ("power_spherical", "vmf"):
+        found["1 / kappa"] = lambda posterior: posterior.uncertainty()
     return found
 
 
-def rises(latents: Latents, images: Tensor, score: str) -> dict[str, Monotonicity]:
+def rises(
+    latents: Latents, images: Tensor, score: Callable[[Posterior], Tensor]
+) -> dict[str, Monotonicity]:
     """How one uncertainty goes with blur and with cropping, over the same images."""
 
     def cropped(x: Tensor, lost: float) -> Tensor:
@@ -218,7 +223,7 @@ def rises(latents: Latents, images: Tensor, score: str) -> dict[str, Monotonicit
     return {
         name: monotonicity(
             levels,
-            scores_over(levels, images, change, lambda x: scores(latents.posterior(x))[score]),
+            scores_over(levels, images, change, lambda x: score(latents.posterior(x))),
         )
         for name, (levels, change) in changes.items()
     }
@@ -241,13 +246,16 @@ class Measured:
     rises: dict[str, dict[str, Monotonicity]]
 
 
-def measure_latents(latents: Latents, split: Split, *, device: str = "cpu") -> Measured:
+def measure_latents(
+    latents: Latents, split: Split, *, device: str = "cpu", only: str | None = None
+) -> Measured:
     """Return what the latents are worth.
 
     Args:
         latents: trained or not.
         split: labels are the probes' and the neighbours'.
         device: where the images go.
+        only: the one score that is looked at; None looks at all.
     """
     here = [torch.tensor(x, device=device) for x in (split.train, split.test)]
     labels = [torch.tensor(x, device=device) for x in (split.train_labels, split.test_labels)]
@@ -260,34 +268,38 @@ def measure_latents(latents: Latents, split: Split, *, device: str = "cpu") -> M
         kinds["bits"] = [q.mode for q in both]
     nearest = cosine_neighbours(both[1].mean, both[0].mean, 1)[:, 0]
     wrong = (labels[0][nearest] != labels[1]).cpu().numpy()
-    found = scores(both[1])
+    listed = scores(latents.head.family)
+    used = listed if only is None else {only: listed[only]}
     return Measured(
         probes={k: probe(x[0], labels[0], x[1], labels[1])[0] for k, x in kinds.items()},
         rate=float(both[1].kl().mean()) / np.log(2),
-        auroc={name: r_auroc(u.cpu().numpy(), wrong) for name, u in found.items()},
-        rises={name: rises(latents, here[1][:1000], name) for name in found},
+        auroc={name: r_auroc(score(both[1]).cpu().numpy(), wrong) for name, score in used.items()},
+        rises={name: rises(latents, here[1][:1000], score) for name, score in used.items()},
     )
 
 
-def curve_of(latents: Latents, split: Split, keep: list[int]) -> RateAccuracy:
+def curve_of(
+    latents: Latents, split: Split, keep: list[int], *, device: str = "cpu"
+) -> RateAccuracy:
     """Linear probes on the hard bits of highest rate; the ridge is that of all bits.
 
     Args:
         latents: with a head of bits.
         split: images and labels.
         keep: how many bits, ascending, the last all.
+        device: where the images go.
     """
-    both = [latents.posterior(torch.tensor(x)) for x in (split.train, split.test)]
-    labels = [torch.tensor(y) for y in (split.train_labels, split.test_labels)]
+    both = [latents.posterior(torch.tensor(x, device=device)) for x in (split.train, split.test)]
+    labels = [torch.tensor(y, device=device) for y in (split.train_labels, split.test_labels)]
     x, test = (q.mode for q in both)
     _, ridge = probe(x, labels[0], test, labels[1])
 
     def accuracy(kept: np.ndarray) -> float:
-        units = torch.from_numpy(kept)
+        units = torch.from_numpy(kept).to(device)
         return probe(x[:, units], labels[0], test[:, units], labels[1], ridge=ridge)[0].value
 
-    rate = both[0].kl_units().mean(0).numpy()
-    return rate_accuracy_curve(x.numpy(), rate, accuracy, keep=keep)
+    rate = both[0].kl_units().mean(0).cpu().numpy()
+    return rate_accuracy_curve(x.cpu().numpy(), rate, accuracy, keep=keep)
 
 
 def as_numbers(measured: Measured) -> dict[str, Any]:

@@ -43,6 +43,8 @@ ARMS: dict[str, dict[str, Any]] = {
     "bernoulli": {"family": "bernoulli", "dim": 256, "gain": False},
     "bernoulli, gain": {"family": "bernoulli", "dim": 256},
     "bernoulli, gain, mc": {"family": "bernoulli", "dim": 256, "samples": 4, "estimator": "mc"},
+    "normal, degraded views": {"family": "normal", "dim": 64, "augment": "degraded"},
+    "bernoulli, gain, degraded views": {"family": "bernoulli", "dim": 256, "augment": "degraded"},
     "categorical, gain": {"family": "categorical", "dim": 256},
     "power spherical": {"family": "power_spherical", "dim": 64},
     "vmf": {"family": "vmf", "dim": 64},

@@ -1,5 +1,6 @@
 """Encoders under a stochastic head on real images: how they are trained, and what is measured."""
 
+import math
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -272,7 +273,7 @@ def measure_latents(
     used = listed if only is None else {only: listed[only]}
     return Measured(
         probes={k: probe(x[0], labels[0], x[1], labels[1])[0] for k, x in kinds.items()},
-        rate=float(both[1].kl().mean()) / np.log(2),
+        rate=float(both[1].kl().mean()) / math.log(2),
         auroc={name: r_auroc(score(both[1]).cpu().numpy(), wrong) for name, score in used.items()},
         rises={name: rises(latents, here[1][:1000], score) for name, score in used.items()},
     )

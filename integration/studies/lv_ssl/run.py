@@ -6,6 +6,7 @@ Run it, and read `report.py`:
 """
 
 import argparse
+import math
 from pathlib import Path
 from typing import Any
 
@@ -81,7 +82,7 @@ def execute(task: Task) -> dict[str, Any]:
         return result | protocols(latents, split, task)
     if task["part"] == "beta":
         images = torch.tensor(split.test)
-        rate = float(latents.posterior(images).kl().mean()) / 0.6931471805599453
+        rate = float(latents.posterior(images).kl().mean()) / math.log(2)
         return result | {"rate": round(rate, 5)}
     result |= as_numbers(measure_latents(latents, split))
     if task["part"] == "wide" and latents.head.family == "bernoulli":

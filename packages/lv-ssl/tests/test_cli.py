@@ -78,7 +78,7 @@ def spoil_features(folder):
     ("prepare", "arguments", "message"),
     [
         (None, ("report", "none.npz"), "No such file"),
-        (None, ("report", "y.npy"), "y.npy is no .npz file"),
+        (None, ("report", "y.npy"), "y.npy is no .npz file that can be read"),
         (None, ("fit", "v1.npy", "none.npy", "-o", "x"), "No such file"),
         (None, ("fit", "v1.npy", "y.npy", "-o", "x"), "y.npy must hold (N, F) floats, got int64"),
         (None, (*FIT, "--batch", "500"), "batch must be in 2 to 400, got 500"),

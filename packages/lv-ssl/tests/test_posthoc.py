@@ -110,6 +110,8 @@ def test_beta_warms_up_and_is_given_back():
     )  # fmt: skip
     assert seen == pytest.approx([0, 0.0025, 0.005, 0.0075, *6 * [0.01]])
     assert loss.beta == 0.01
+    fit_head(StochasticHead(8, 4), a, b, loss=loss, epochs=1, batch=32, warm_up_share=1.0)
+    assert seen[-1] < loss.beta == 0.01
     assert done[-1] == (10, 10)
     assert len(done) == 10
 

@@ -101,6 +101,8 @@ def test_a_rising_score_correlates_and_a_shuffled_one_does_not():
     unrelated = monotonicity(range(6), g.standard_normal((6, 400)))
     assert abs(unrelated.correlation) < 1
     assert len(found.to_table()["level"]) == 6
+    there_and_back = np.array([[0.0, 0.0], [2.0, 2.0], [1.0, -1.0]])
+    assert monotonicity([0, 1, 2], there_and_back).rises == 0.5
 
 
 def test_scores_are_of_the_same_images_at_every_level():

@@ -3,15 +3,20 @@
 import json
 import math
 import os
+import struct
 import tempfile
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 
 _HEADER = "header"
+_SPOILT = (  # what zipfile raises on bytes that are none of its own
+    ValueError, zipfile.BadZipFile, EOFError, OSError, NotImplementedError, RuntimeError,
+    struct.error, OverflowError,
+)  # fmt: skip
 
 
 def read_npy(path: str | os.PathLike[str]) -> np.ndarray:
@@ -99,17 +104,12 @@ def read_npz(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, np
         ...     read_npz(folder + "/z.npz")
         ({}, {})
     """
-    try:
-        with zipfile.ZipFile(path) as archive:
-            arrays = {}
-            for info in archive.infolist():
-                if info.compress_type != zipfile.ZIP_STORED or info.flag_bits & 1:
-                    raise ValueError(f"{path}: {info.filename} is compressed or encrypted")
-                with archive.open(info) as member:
-                    name = info.filename.removesuffix(".npy")
-                    arrays[name] = _read(member, info.file_size, f"{path}: {name}")
-    except (zipfile.BadZipFile, EOFError, NotImplementedError) as error:
-        raise ValueError(f"{path} is no .npz file: {error}") from error
+    with open(path, "rb") as file:
+        try:
+            arrays = dict(_members(file))
+        except _SPOILT as error:
+            told = " ".join(str(error).split())
+            raise ValueError(f"{path} is no .npz file that can be read: {told}") from error
     try:
         header = json.loads(arrays.pop(_HEADER).tobytes())
     except (KeyError, ValueError, RecursionError) as error:
@@ -117,6 +117,17 @@ def read_npz(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, np
     if not isinstance(header, dict):
         raise ValueError(f"{path} has a header that is no object, got {type(header).__name__}")
     return header, arrays
+
+
+def _members(file: IO[bytes]) -> Iterator[tuple[str, np.ndarray]]:
+    """Name and array of each member of a zip file."""
+    with zipfile.ZipFile(file) as archive:
+        for info in archive.infolist():
+            name = info.filename.removesuffix(".npy")
+            if info.compress_type != zipfile.ZIP_STORED or info.flag_bits & 1:
+                raise ValueError(f"{name!r} is compressed or encrypted")
+            with archive.open(info) as member:
+                yield name, _read(member, info.file_size, repr(name))
 
 
 def replace(path: str | os.PathLike[str], write: Callable[[IO[bytes]], Any]) -> None:

@@ -24,6 +24,7 @@ from lv_ssl import hamming_knn, pack_bits
 README = Path(__file__).parents[1] / "README.md"
 BITS, K, BLOCK = 2048, 20, 512
 ROWS, QUICK_ROWS = 60_000, 4_000
+FAISS_SHARE = 10  # it searches a tenth of the queries, and its time is taken ten times
 BARS = {"times as fast as float": 1.3, "times less memory than float": 15.0}
 
 
@@ -80,11 +81,15 @@ def search(name: str, rows: int, threads: int) -> None:
     small = codes(100), floats(100)
     measured = Path("/proc/self/clear_refs").exists()
     racers = {
-        "lv-ssl": (codes, lambda x: hamming_knn(x, x, K, threads=threads)),
-        "torch, float32": (floats, cosine_knn),
-        "faiss, binary": (codes, lambda x: faiss_index(x, threads).search(x, K)),
+        "lv-ssl": (codes, lambda x: hamming_knn(x, x, K, threads=threads), 1),
+        "torch, float32": (floats, cosine_knn, 1),
+        "faiss, binary": (
+            codes,
+            lambda x: faiss_index(x, threads).search(x[: len(x) // FAISS_SHARE], K),
+            FAISS_SHARE,
+        ),
     }
-    make, run = racers[name]
+    make, run, share = racers[name]
     run(small[0] if make is codes else small[1])  # warm
     if measured:
         before = status("VmRSS")
@@ -92,7 +97,7 @@ def search(name: str, rows: int, threads: int) -> None:
     x = make(rows)
     start = time.perf_counter()
     kept = run(x)
-    seconds = time.perf_counter() - start
+    seconds = share * (time.perf_counter() - start)
     assert len(kept) == 2
     peak = status("VmHWM") - before if measured else float("nan")
     print(json.dumps({"seconds": seconds, "mebibytes": peak}))
@@ -130,7 +135,7 @@ def markdown(report: dict) -> str:
         f"All {K} nearest of {report['rows']:,} x {report['rows']:,} random codes of {BITS:,} "
         f"bits, or as many float32 features by cosine; {report['threads']} threads, exact. Memory "
         f"is that of vectors, search and result together (ours: {ours:.0f} MiB), each in a "
-        f"process of its own. {versions}.",
+        f"process of its own; faiss searched a tenth of the queries, taken ten times. {versions}.",
     ]
     return "\n".join(lines)
 

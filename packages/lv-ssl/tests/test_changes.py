@@ -72,6 +72,7 @@ def test_factors_are_what_was_done(seeded):
     torch.testing.assert_close(light, made.brightness, rtol=0.05, atol=0)
     assert made.angle.abs().max() <= math.radians(40)
     assert len(made.to_table()["angle"]) == 40
+    assert 1 < made.scale.max() < 1.4 < made.brightness.max() < 1.5  # their own ranges
 
 
 def test_factors_keep_bytes(seeded):

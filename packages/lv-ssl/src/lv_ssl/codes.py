@@ -12,7 +12,7 @@ from torch import Tensor
 from lv_ssl.arrays import read_npz, write_npz
 
 FORMAT, VERSION = "lv-ssl codes", 1
-_QUERIES, _TILE = 16, 8192  # of a block: its working memory stays in the cache
+_QUERIES, _TILE = 8, 8192  # of a block: its working memory stays in the cache
 
 
 def pack_bits(bits: np.ndarray | Tensor) -> np.ndarray:
@@ -104,7 +104,7 @@ def hamming_knn(
         threads: that work at once; None takes as many as there are processors.
 
     Returns:
-        `Neighbours`: distances in bits (uint16, or uint32 above 65,535 bits), indices int64.
+        `Neighbours`: distances in bits (uint16, or uint32 above 65,535 bits), indices int32.
 
     Raises:
         ValueError: if the bytes differ or k is out of range.
@@ -116,7 +116,7 @@ def hamming_knn(
     Example:
         >>> codes = pack_bits(np.eye(3, 10))
         >>> hamming_knn(codes[:1], codes, 2)
-        Neighbours(distances=array([[0, 2]], dtype=uint16), indices=array([[0, 1]]))
+        Neighbours(distances=array([[0, 2]], dtype=uint16), indices=array([[0, 1]], dtype=int32))
     """
     for name, x in (("queries", queries), ("codes", codes)):
         _check_codes(name, x, 8 * np.shape(x)[-1] if np.ndim(x) else 0)
@@ -153,7 +153,7 @@ class _Search:
         self.words = _words(codes).T.copy()  # (W, N): a word of all codes lies together
         wide = np.uint16 if 8 * codes.shape[1] <= np.iinfo(np.uint16).max else np.uint32
         shape = (len(queries), k)
-        self.found = Neighbours(np.empty(shape, wide), np.empty(shape, np.int64))
+        self.found = Neighbours(np.empty(shape, wide), np.empty(shape, np.int32))
 
     def run(self, rows: range) -> None:
         n = self.words.shape[1]

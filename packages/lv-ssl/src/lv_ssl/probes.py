@@ -149,7 +149,7 @@ def vote(neighbours: Tensor | np.ndarray, labels: Tensor) -> Tensor:
         >>> vote(torch.tensor([[0, 1, 2]]), torch.tensor([4, 7, 7]))
         tensor([7])
     """
-    rows = torch.as_tensor(neighbours, device=labels.device)
+    rows = torch.as_tensor(neighbours, device=labels.device).long()
     return F.one_hot(labels[rows]).sum(1).argmax(1)
 
 

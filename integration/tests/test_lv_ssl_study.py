@@ -55,7 +55,7 @@ def test_the_report_needs_the_journal_alone_and_is_the_same_each_time(journal):
         assert before in (None, files)
         before = files
     (table,) = json.loads(files[1])["tables"].values()
-    assert len(table["bar"]) == len(table["found"]) == len(table["holds"]) == 10
+    assert len(table["bar"]) == len(table["found"]) == len(table["holds"]) == 12
     assert b"## Fine-tuning, calibration, regression" in files[0]
 
 
@@ -82,10 +82,10 @@ def test_the_bars_are_judged_as_they_are_stated():
         ],
         "beta": [
             *runs("0", [{"rate": 9.0, "collapsed": False}]),
-            *runs("10", [{"rate": 1.0, "collapsed": True}]),
+            *runs("10", [{"rate": 0.5, "collapsed": True}]),
         ],
     }  # fmt: skip
-    assert answers(parts)["holds"] == ["yes"] * 3 + ["no"] * 3 + ["yes", "yes"]
+    assert answers(parts)["holds"] == ["yes"] * 4 + ["no"] * 4 + ["yes", "yes"]
     parts["beta"] = [
         *runs("0", [{"rate": 1.0, "collapsed": True}]),
         *runs("10", [{"rate": 9.0, "collapsed": True}]),

@@ -156,6 +156,11 @@ def answers(parts: dict[str, Runs]) -> Table:
                 (f"{name}: probabilities at least the deterministic probe",
                  f"{gap:+.1f} points", gap >= 0),
             )  # fmt: skip
+            layer = soft - np.mean(percent(wide["no noise"], "mean"))
+            rows.append(
+                (f"{name}: probabilities at least the deterministic layer of their width",
+                 f"{layer:+.1f} points", layer >= 0),
+            )  # fmt: skip
             rows.append(
                 (f"{name}: 2,048 bits within 1.5 points of float features",
                  f"{bits - floats:+.1f} points", bits >= floats - 1.5),
@@ -171,11 +176,12 @@ def answers(parts: dict[str, Runs]) -> Table:
         falls = bool((np.diff(rates, axis=0) < 0).all())
         rows.append(("the rate falls strictly along beta, for every seed",
                      " > ".join(f"{x:.3g}" for x in rates.mean(1)), falls))  # fmt: skip
-        said = sum(r["collapsed"] for r in swept[names[-1]])
-        early = sum(r["collapsed"] for name in names[:-1] for r in swept[name])
-        rows.append((f"collapse at beta {names[-1]} is detected, and not below",
-                     f"{said} of {len(swept[names[-1]])}, {early} below",
-                     said == len(swept[names[-1]]) and not early))  # fmt: skip
+        every = [r for name in names for r in swept[name]]
+        silent = [r["rate"] < 1 for r in every]
+        said = [r["collapsed"] for r in every]
+        rows.append(("collapse (a rate below one bit) is said, and where there is none it is not",
+                     f"{sum(silent)} of {len(every)} runs collapsed, said of {sum(said)}",
+                     silent == said and any(silent)))  # fmt: skip
     scored = scores_table(parts["arms"])
     if scored:
         columns = ("arm", "score", "rises with both", "AUROC of errors")

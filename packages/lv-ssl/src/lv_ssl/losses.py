@@ -17,6 +17,7 @@ PairObjective = Callable[[Tensor, Tensor], Tensor]
 """``objective(z1, z2) -> scalar``; row i of each ``(B, D)`` is a view of the same instance."""
 
 COLLAPSED_NATS = 1e-3  # KL of every unit below this, over a batch
+COLLAPSED_BITS = 1.0, 0.1  # or the rate below one bit, and below a tenth of a bit a unit
 COLLAPSED_SCALE = 1e-3  # mean standard deviation of normal latents
 PATIENCE = 10  # batches in a row
 
@@ -263,9 +264,11 @@ class StochasticContrastiveLoss(nn.Module):
         if not self.training:
             return
         scale = getattr(posterior, "scale", None)
+        least = math.log(2) * min(COLLAPSED_BITS[0], COLLAPSED_BITS[1] * len(units))
+        silent = (units < COLLAPSED_NATS).all() | (units.sum() < least)
         found = {
-            "every unit's KL is below 1e-3 nats: the latents say nothing of the input; "
-            "lower beta, or warm it up": bool((units < COLLAPSED_NATS).all()),
+            "the rate is below 1 bit, or every unit's below 1e-3 nats: the latents say next to "
+            "nothing of the input; lower beta, or warm it up": bool(silent),
             "the mean standard deviation is below 1e-3: the latents have lost their noise; "
             "raise beta": scale is not None and bool(scale.detach().mean() < COLLAPSED_SCALE),
         }

@@ -52,7 +52,7 @@ FLAGS = (
 )  # fmt: skip
 Row = dict[str, Any]
 
-# Notes the frame after the first draw of at least half of the points, by WebGL, WebGPU or our raster.
+# Notes the frame after the first draw of half of the points or more: WebGL, WebGPU or our raster.
 WATCH = """
 const half = ROWS / 2;
 globalThis.enough = ROWS * 8;
@@ -72,14 +72,16 @@ const watch = (kind, calls) => {
     };
   }
 };
-const gl = { drawArrays: [2], drawElements: [1], drawArraysInstanced: [2, 3], drawElementsInstanced: [1, 4] };
+const gl = {
+  drawArrays: [2], drawElements: [1], drawArraysInstanced: [2, 3], drawElementsInstanced: [1, 4],
+};
 watch(globalThis.WebGLRenderingContext, gl);
 watch(globalThis.WebGL2RenderingContext, gl);
 watch(globalThis.GPURenderPassEncoder, { draw: [0, 1], drawIndexed: [0, 1] });
 new MutationObserver(() => {
   const canvas = document.querySelector("canvas[data-drawn]");
   if (canvas && Number(canvas.dataset.drawn) >= half) seen();
-}).observe(document, { subtree: true, childList: true, attributes: true, attributeFilter: ["data-drawn"] });
+}).observe(document, { subtree: true, childList: true, attributeFilter: ["data-drawn"] });
 """
 
 # A notebook's side: a model with the state of the widget, and messages that the server answers.
@@ -173,7 +175,8 @@ def embedding_atlas(table: dict[str, np.ndarray]) -> Contender:
 
     folder = wheel_folder("embedding-atlas") / "embedding_atlas"
     spec = importlib.util.spec_from_file_location("options", folder / "options.py")
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     options = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(options)
     rows = {"__row_index__": np.arange(len(table["x"]), dtype=np.int32), **table}
@@ -249,9 +252,12 @@ class Notebook(ThreadingHTTPServer):
 
 
 class Answers(BaseHTTPRequestHandler):
+    """What the document asks for."""
+
     server: Notebook
 
     def do_GET(self) -> None:
+        """The document, the script, the state, or a buffer of it."""
         path = self.path.strip("/")
         if path.startswith("buffer/"):
             return self.give(self.server.buffers[int(path[7:])], "application/octet-stream")
@@ -265,12 +271,14 @@ class Answers(BaseHTTPRequestHandler):
         return self.give(*kinds.get(path, (b"", "text/plain")))
 
     def do_POST(self) -> None:
+        """The answer to a widget's message."""
         asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         head, body = self.server.contender.reply(asked)
         reply = base64.b64encode(json.dumps(head).encode()).decode()
         self.give(body, "application/octet-stream", reply)
 
     def give(self, body: bytes, kind: str, reply: str = "") -> None:
+        """Sends a body, and the head of a message beside it."""
         self.send_response(200)
         self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(body)))

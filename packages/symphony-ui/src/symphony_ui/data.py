@@ -7,12 +7,22 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from arro3.core import Array, Table
+from arro3.core import Array, DataType, Table
 from numpy.typing import NDArray
 
 from symphony_ui.errors import ColumnError, FormatError, SymphonyError
 
-READABLE = (".parquet", ".csv", ".tsv", ".arrow", ".feather", ".arrows", ".jsonl", ".ndjson", ".npz")
+READABLE = (
+    ".parquet",
+    ".csv",
+    ".tsv",
+    ".arrow",
+    ".feather",
+    ".arrows",
+    ".jsonl",
+    ".ndjson",
+    ".npz",
+)
 
 
 @dataclass(frozen=True)
@@ -60,6 +70,8 @@ def _named(names: Sequence[Any]) -> tuple[list[str], tuple[str, ...]]:
     for k, name in enumerate(texts):
         if name in texts[:k]:
             raise ColumnError(f"two columns are named {name!r}: rename one")
+        if "\0" in name:  # Arrow's C interface ends names there, and aborts
+            raise ColumnError(f"the name of column {name!r} holds NUL: rename it")
     odd = [text for text, name in zip(texts, names, strict=True) if not isinstance(name, str)]
     note = f"The names of {len(odd)} columns are no text and were made so: {', '.join(odd[:5])}."
     return texts, (note,) if odd else ()
@@ -163,7 +175,9 @@ def _pandas_values(series: Any) -> Any:
         return Coded(np.asarray(series.cat.codes), list(series.cat.categories))
     if not isinstance(series.dtype, np.dtype) and series.dtype.kind in "iub":  # nullable
         gaps = np.asarray(series.isna())
-        return np.ma.masked_array(series.fillna(series.dtype.type(0)).to_numpy(dtype=_numpy_type(name)), gaps)
+        return np.ma.masked_array(
+            series.fillna(series.dtype.type(0)).to_numpy(dtype=_numpy_type(name)), gaps
+        )
     return np.asarray(series)
 
 
@@ -202,9 +216,12 @@ def _of_arrow(data: Any) -> Source:
         table = Table.from_arrow(data).combine_chunks()
     except Exception:  # polars exports columns without a type as arro3 does not read them
         return _of_narwhals(data)
-    columns = [_one_array(table.column(k)) for k in range(table.num_columns)]
+    columns: list[Any] = [_one_array(table.column(k)) for k in range(table.num_columns)]
     if not table.num_rows:
-        columns = [Array([], type=field.type) for field in table.schema]
+        columns = [
+            [] if DataType.is_null(field.type) else Array([], type=field.type)
+            for field in table.schema
+        ]
 
     def take(rows: NDArray[np.int64]) -> Any:
         import narwhals
@@ -264,7 +281,10 @@ def _read_file(path: Path, ending: str) -> Any:
     if ending == ".parquet":
         return io.read_parquet(path, batch_size=2**17).read_all()
     if ending in (".csv", ".tsv"):
-        options: dict[str, Any] = {"has_header": True, "delimiter": "\t" if ending == ".tsv" else ","}
+        options: dict[str, Any] = {
+            "has_header": True,
+            "delimiter": "\t" if ending == ".tsv" else ",",
+        }
         schema = io.infer_csv_schema(path, **options)
         return io.read_csv(path, schema, **options).read_all()
     if ending in (".jsonl", ".ndjson"):

@@ -92,7 +92,9 @@ def scalar(column: Any, value: Any) -> Any:
         if kind == "number":
             return float(value)
         if kind == "time":
-            raise FilterError(f"{json.dumps(column.name)} is a time: write @2024-01-31, not {value}")
+            raise FilterError(
+                f"{json.dumps(column.name)} is a time: write @2024-01-31, not {value}"
+            )
         if column.big and value == int(value):
             return int(value)
     elif isinstance(value, str):

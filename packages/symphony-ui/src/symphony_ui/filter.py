@@ -1,4 +1,4 @@
-"""Filters: which rows are kept, as a closed grammar of JSON arrays that nothing evaluates as code."""
+"""Filters: which rows are kept, as a closed grammar of JSON arrays; nothing runs as code."""
 
 import datetime as dt
 import math
@@ -57,7 +57,7 @@ class Filter:
         raise FilterError("a filter is neither true nor false: join filters by &, | and ~")
 
     def __str__(self) -> str:
-        from symphony_ui.parse import print_tree
+        from symphony_ui.printing import print_tree
 
         return print_tree(self.tree)
 
@@ -150,7 +150,9 @@ def literal(value: object) -> Any:
         return {"int": str(value)} if abs(value) > EXACT else value
     if isinstance(value, float):
         if not math.isfinite(value):
-            raise FilterError(f"a filter holds finite numbers, got {value}: use is_missing() for NaN")
+            raise FilterError(
+                f"a filter holds finite numbers, got {value}: use is_missing() for NaN"
+            )
         return value
     if isinstance(value, (dt.date, np.datetime64)):
         return {"time": milliseconds(value)}

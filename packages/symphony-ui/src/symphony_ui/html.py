@@ -6,6 +6,7 @@ import hashlib
 import html
 import json
 import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -29,7 +30,9 @@ def asset(name: str) -> str:
 
 def inline_json(value: Any) -> str:
     """JSON that may stand in a script element: no character in it can end the element."""
-    text = json.dumps(value, ensure_ascii=False, allow_nan=False, sort_keys=True, separators=(",", ":"))
+    text = json.dumps(
+        value, ensure_ascii=False, allow_nan=False, sort_keys=True, separators=(",", ":")
+    )
     return re.sub("[<>&\u2028\u2029]", lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
@@ -96,6 +99,20 @@ def page_text(page: "Page", *, max_bytes: int, display: bool) -> str:
         SizeError: if it were longer than ``max_bytes``, naming the columns that weigh most.
         SymphonyError: if the rows are not here to be saved.
     """
+    parts = page_parts(page, max_bytes=max_bytes, display=display)
+    text = document(page.title, parts, page.all_modules())
+    if len(text.encode()) > max_bytes:
+        raise _too_large(page, text, max_bytes)
+    return text
+
+
+def page_parts(page: "Page", *, max_bytes: int, display: bool, key: str = "") -> list[str]:
+    """The elements that hold a page's spec and its blocks; in a book under its ``key``.
+
+    Raises:
+        SizeError: if they would surely be longer than ``max_bytes``.
+        SymphonyError: if the rows are not here to be saved.
+    """
     if page.table is None:
         raise SymphonyError(
             "a page over Ibis cannot be saved, its rows stay in the database: make a page of "
@@ -109,39 +126,51 @@ def page_text(page: "Page", *, max_bytes: int, display: bool) -> str:
     for name in page.table.media:
         blocks[f"media:{name}"] = page.block(f"media:{name}")
     spec = {**page.spec("saved"), "engine": "browser"}
-    modules = page.all_modules()
+    names = page.all_modules()  # their text stands in the scripts
+    spec["custom"] = {name: dict[str, str]() for name in names}
+    if key:
+        drawn = [p for p in page.layout.all() if p.component.type != "markdown"]
+        spec["toolbar"] = len(drawn) > 1  # a lone chart needs none
+    head = json_element(f"symphony-spec:{key[:-1]}" if key else "symphony-spec", spec)
+    return [head, *(block_element(key + name, content) for name, content in blocks.items())]
+
+
+def document(title: str, parts: Iterable[str], modules: Mapping[str, str]) -> str:
+    """A whole document around the elements that hold its data."""
     scripts = [inline_script(registration(name, text)) for name, text in sorted(modules.items())]
     scripts.append(inline_script(asset("symphony.js")))
-    spec["custom"] = {name: {} for name in modules}  # their text stands in the scripts
     style = asset("symphony.css")
-    parts = [
-        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n',
-        f'<meta http-equiv="Content-Security-Policy" content="{policy(scripts, style)}">\n',
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n',
-        f"<title>{html.escape(page.title)}</title>\n<style>{style}</style>\n</head>\n<body>\n",
-        '<div id="symphony-page" class="symphony"></div>\n',
-        f'<script type="application/json" id="symphony-spec">{inline_json(spec)}</script>\n',
-        *(block_element(name, content) for name, content in blocks.items()),
-        *(f'<script type="module">{text}</script>\n' for text in scripts),
-        "</body>\n</html>\n",
-    ]
-    if sum(len(part.encode()) for part in parts) > max_bytes:
-        raise _too_large(page, parts, max_bytes)
-    return "".join(parts)
+    return "".join(
+        (
+            '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n',
+            f'<meta http-equiv="Content-Security-Policy" content="{policy(scripts, style)}">\n',
+            '<meta name="viewport" content="width=device-width, initial-scale=1">\n',
+            f"<title>{html.escape(title)}</title>\n<style>{style}</style>\n</head>\n<body>\n",
+            '<div id="symphony-page" class="symphony"></div>\n',
+            *parts,
+            *(f'<script type="module">{text}</script>\n' for text in scripts),
+            "</body>\n</html>\n",
+        )
+    )
 
 
-def _too_large(page: "Page", parts: list[str] | None, max_bytes: int) -> SizeError:
+def json_element(id: str, value: Any) -> str:
+    """A value as JSON in an element that does nothing."""
+    return f'<script type="application/json" id="{id}">{inline_json(value)}</script>\n'
+
+
+def _too_large(page: "Page", text: str | None, max_bytes: int) -> SizeError:
     """The error that says what weighs most."""
     assert page.table is not None
     weights = {
         column.name: len(page.block(f"media:{column.name}") if column.kind == "media" else b"")
-        if column.kind == "media" and parts is not None
+        if column.kind == "media" and text is not None
         else _weight(column)
         for column in page.table.columns
     }
     heaviest = sorted(weights, key=lambda name: -weights[name])[:3]
     listed = ", ".join(f"{name} ({size_text(weights[name])})" for name in heaviest)
-    total = "" if parts is None else f" takes {size_text(sum(map(len, parts)))} and"
+    total = "" if text is None else f" takes {size_text(len(text.encode()))} and"
     return SizeError(
         f"the page{total} may take {size_text(max_bytes)}; heaviest: {listed}. Drop columns or "
         f"rows, pass precision='display', smaller media (Image(size=32)) or a larger max_bytes"
@@ -156,7 +185,9 @@ def _weight(column: Any) -> int:
         from dataclasses import replace
 
         values, gaps = column.values[keep], column.gaps
-        part = replace(column, values=values, rows=len(values), gaps=None if gaps is None else gaps[keep])
+        part = replace(
+            column, values=values, rows=len(values), gaps=None if gaps is None else gaps[keep]
+        )
         return len(write_columns([part])) * column.rows // len(values)
     return len(write_columns([column]))
 

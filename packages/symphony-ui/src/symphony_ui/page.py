@@ -157,7 +157,10 @@ class Page:
         """
         if self.table is None:
             return self.engine.expression(self.state, str(rows))  # type: ignore[union-attr]
-        numbers = {"visible": lambda: np.flatnonzero(self.visible), "selected": lambda: self.selected}
+        numbers = {
+            "visible": lambda: np.flatnonzero(self.visible),
+            "selected": lambda: self.selected,
+        }
         if isinstance(rows, str):
             if rows not in (*numbers, "all"):
                 raise SymphonyError(f"rows must be 'visible', 'selected' or 'all', got {rows!r}")
@@ -289,7 +292,9 @@ class Page:
 
     # what hosts ask for
 
-    def spec(self, host: Literal["saved", "live", "widget"], view: str | None = None) -> dict[str, Any]:
+    def spec(
+        self, host: Literal["saved", "live", "widget"], view: str | None = None
+    ) -> dict[str, Any]:
         """The page as JSON, for one host; ``view`` leaves only one component."""
         layout = self.layout.spec()
         if view is not None:

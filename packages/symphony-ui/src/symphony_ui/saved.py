@@ -8,16 +8,22 @@ import io
 import json
 import os
 import re
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from symphony_ui import arrow
+from symphony_ui.book import VERSION as BOOK_VERSION
+from symphony_ui.book import Book
 from symphony_ui.columns import Column
 from symphony_ui.convert import Nested, convert
 from symphony_ui.data import Source, read
 from symphony_ui.errors import FormatError, SymphonyError
+from symphony_ui.html import digest
 from symphony_ui.layout import arranged
 from symphony_ui.media import Item, Media, MediaColumn
 from symphony_ui.page import Page
@@ -28,6 +34,9 @@ from symphony_ui.table import PageTable
 INFLATED = 2 * 2**30
 MODULE_HEAD = 10_000_000  # Vega's is that long before its export
 _ELEMENT = re.compile(r"<script\b([^>]*)>(.*?)</script>", re.DOTALL)
+_POLICY = re.compile(r'<meta http-equiv="Content-Security-Policy" content="([^"]*)">')
+_SCRIPT = re.compile(r'<script type="module">(.*?)</script>', re.DOTALL)
+_STYLE = re.compile(r"<style>(.*?)</style>", re.DOTALL)
 _ATTRIBUTE = re.compile(r'([a-z-]+)="([^"]*)"')
 _REGISTRATION = re.compile(r'(\s*)\(globalThis\.symphonyComponents \?\?= \{\}\)\[("[^"]*")\] =')
 
@@ -50,21 +59,87 @@ def load(path: str | os.PathLike[str]) -> Page:
         ...     print(load(file))
         Page('Two': 2 rows, 1 columns: x)
     """
-    spec, blocks, modules = read_file(path)
+    file = read_file(path)
+    if file.book is not None:
+        raise FormatError(f"{path} holds a book of pages: read it with load_book")
+    return _checked(path, lambda: _page(*file.page("")))
+
+
+def load_book(path: str | os.PathLike[str]) -> Book:
+    """The book of a file that ``Book.save`` wrote, as `load` reads a page.
+
+    Args:
+        path: of the file.
+
+    Raises:
+        FormatError: if it is no such file, or is broken.
+    """
+    file = read_file(path)
+    if file.book is None:
+        raise FormatError(f"{path} holds no book of pages; a single page is read with load")
+    book = file.book
+
+    def make() -> Book:
+        if book["v"] != BOOK_VERSION:
+            raise FormatError(f"this reads version {BOOK_VERSION} of a book, not {book['v']!r}")
+        pages = {
+            str(tab["tab"]): [_page(*file.page(f"{int(number)}:")) for number in tab["pages"]]
+            for tab in book["tabs"]
+        }
+        return Book(pages, title=str(book["title"]))
+
+    return _checked(path, make)
+
+
+Made = TypeVar("Made", Page, Book)
+
+
+def _checked(path: Any, make: Callable[[], Made]) -> Made:
+    """What ``make`` makes of a file; whatever does not fit is a FormatError."""
     try:
-        return _page(spec, blocks, modules)
+        return make()
+    except FormatError:
+        raise
     except SymphonyError as error:
-        if isinstance(error, FormatError):
-            raise
         raise FormatError(f"{path} does not fit together: {error}") from error
     except (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError) as error:
         raise FormatError(f"{path} cannot be read: {error!r}"[:300]) from error
 
 
-def read_file(
-    path: str | os.PathLike[str],
-) -> tuple[dict[str, Any], dict[str, bytes], dict[str, str]]:
-    """The spec, the blocks and the users' modules of a saved page.
+@dataclass(frozen=True)
+class SavedFile:
+    """What a saved file holds, by the ids of its elements.
+
+    Attributes:
+        specs: of the pages, by their keys; that of a lone page is empty.
+        blocks: bytes by key and name.
+        modules: the users' modules by name.
+        book: the tabs, if it is a book.
+    """
+
+    specs: dict[str, Any]
+    blocks: dict[str, bytes]
+    modules: dict[str, str]
+    book: dict[str, Any] | None
+
+    def page(self, key: str) -> tuple[dict[str, Any], dict[str, bytes], dict[str, str]]:
+        """Spec, blocks and modules of one page.
+
+        Raises:
+            FormatError: if there is no such page, or it is of another version.
+        """
+        spec = self.specs.get(key)
+        if not isinstance(spec, dict):
+            raise FormatError("this is no saved page: it has no spec")
+        if spec.get("v") != 1:
+            raise FormatError(f"this reads version 1 of a page, not {spec.get('v')!r}")
+        own = {name[len(key) :]: b for name, b in self.blocks.items() if name.startswith(key)}
+        custom = spec.get("custom") or {}
+        return spec, own, {name: text for name, text in self.modules.items() if name in custom}
+
+
+def read_file(path: str | os.PathLike[str]) -> SavedFile:
+    """The specs, the blocks and the users' modules of a saved file.
 
     Raises:
         FormatError: if it is none.
@@ -73,25 +148,48 @@ def read_file(
         text = Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise FormatError(f"{path} cannot be read: {error}") from error
-    spec: Any = None
-    blocks: dict[str, bytes] = {}
-    modules: dict[str, str] = {}
+    file = SavedFile({}, {}, {}, None)
     for head, body in _ELEMENT.findall(text):
         attributes = dict(_ATTRIBUTE.findall(head))
         id = html.unescape(attributes.get("id", ""))
-        if id == "symphony-spec":
-            spec = _json(body, path)
+        if id == "symphony-spec" or id.startswith("symphony-spec:"):
+            key = id.removeprefix("symphony-spec").removeprefix(":")
+            file.specs[key and f"{key}:"] = _json(body, path)
+        elif id == "symphony-book":
+            book = _json(body, path)
+            file = replace(file, book=book if isinstance(book, dict) else {})
         elif id.startswith("block:"):
-            blocks[id[6:]] = _bytes(body, attributes.get("data-encoding", "base64"), id)
+            file.blocks[id[6:]] = _bytes(body, attributes.get("data-encoding", "base64"), id)
         elif found := _REGISTRATION.search(body[:MODULE_HEAD]):
-            modules[json.loads(found[2])] = (
+            file.modules[json.loads(found[2])] = (
                 body[: found.start()] + found[1] + "export default" + body[found.end() :]
             )
-    if not isinstance(spec, dict):
+    if not file.specs:
         raise FormatError(f"{path} is no saved page: it has no spec")
-    if spec.get("v") != 1:
-        raise FormatError(f"this reads version 1 of a page, and {path} has {spec.get('v')!r}")
-    return spec, blocks, modules
+    return file
+
+
+def policy_errors(path: str | os.PathLike[str]) -> list[str]:
+    """What does not fit between a saved file's content policy and its scripts and style.
+
+    Args:
+        path: of the file.
+    """
+    text = Path(path).read_text(encoding="utf-8")
+    found = _POLICY.search(text)
+    if not found:
+        return [f"{path} has no content policy"]
+    parts = [rule.partition(" ") for rule in html.unescape(found[1]).split("; ")]
+    rules = {name: allowed for name, _, allowed in parts}
+    wrong: list[str] = []
+    for rule, pattern in (("script-src", _SCRIPT), ("style-src", _STYLE)):
+        present = {digest(part) for part in pattern.findall(text)}
+        allowed = set(rules.get(rule, "").split())
+        wrong += [f"{path}: a part of {rule} was changed or added" for _ in present - allowed]
+        wrong += [f"{path}: a part of {rule} is missing" for _ in allowed - present]
+    if rules.get("default-src") != "'none'":
+        wrong.append(f"{path}: its policy does not forbid all else")
+    return wrong
 
 
 def _json(body: str, path: Any) -> Any:
@@ -110,7 +208,7 @@ def _bytes(body: str, encoding: str, what: str) -> bytes:
             return raw
         with gzip.GzipFile(fileobj=io.BytesIO(raw)) as file:
             content = file.read(INFLATED)
-    except (binascii.Error, OSError, EOFError, ValueError) as error:
+    except (binascii.Error, zlib.error, OSError, EOFError, ValueError) as error:
         raise FormatError(f"{what} is broken: {error}") from error
     if len(content) == INFLATED:
         raise FormatError(f"{what} holds more than {INFLATED >> 30} GB")
@@ -154,7 +252,10 @@ def _table(specs: Any, blocks: dict[str, bytes], rows: int, notes: list[str]) ->
             columns.append(media[name].column())
         else:
             columns.append(_column(spec, found[name]))
-    raw = {spec["name"]: media[spec["name"]] if spec["name"] in media else found[spec["name"]] for spec in specs}
+    raw = {
+        spec["name"]: media[spec["name"]] if spec["name"] in media else found[spec["name"]]
+        for spec in specs
+    }
 
     def take(at: np.ndarray[Any, Any]) -> dict[str, list[Any]]:
         return {
@@ -167,8 +268,6 @@ def _table(specs: Any, blocks: dict[str, bytes], rows: int, notes: list[str]) ->
 
 def _column(spec: dict[str, Any], array: Any) -> Column:
     """A column as it was, told by its spec where the values alone would not."""
-    from dataclasses import replace
-
     name, kind = str(spec["name"]), spec["kind"]
     if kind == "text" and spec["dtype"] in ("int64", "uint64"):
         array = [None if v is None else int(v) for v in array.to_pylist()]
@@ -202,5 +301,7 @@ def _media(spec: dict[str, Any], blocks: dict[str, bytes], rows: int) -> MediaCo
         raise FormatError(f"the block of {name!r} does not hold mime and bytes of {rows} rows")
     mimes, raw = parts["mime"].to_pylist(), parts["bytes"].to_pylist()
     pairs = [None if m is None or b is None else (m, b) for m, b in zip(mimes, raw, strict=True)]
-    kind = type(told["type"].capitalize(), (_Held,), {"type": told["type"], "size": told.get("size")})
+    kind = type(
+        told["type"].capitalize(), (_Held,), {"type": told["type"], "size": told.get("size")}
+    )
     return MediaColumn(name, kind(), pairs)

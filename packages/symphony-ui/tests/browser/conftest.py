@@ -1,4 +1,4 @@
-"""Headless Chromium for the tests of what a person sees: Debian's, or what CHROMIUM names."""
+"""Headless Chromium for tests of what a person sees: Debian's, or what CHROMIUM names."""
 
 import base64
 import json
@@ -48,10 +48,9 @@ DOTS = """
 export default {
   render({ ctx, el, signal }) {
     const text = document.createElement("button");
-    const show = () => {
-      text.textContent = `${ctx.visible().count} of ${ctx.rows}, ${ctx.options.column}`;
-    };
-    const low = () => ctx.brush(["<", ctx.options.column, ctx.options.below]);
+    const { column, below } = ctx.options;
+    const show = () => (text.textContent = `${ctx.visible().count} of ${ctx.rows}, ${column}`);
+    const low = () => ctx.brush(["<", column, below]);
     text.addEventListener("click", low, { signal });
     ctx.subscribe(["visible"], show);
     el.append(text);

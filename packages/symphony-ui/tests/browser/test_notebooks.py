@@ -104,8 +104,12 @@ def lab(folder):
     """JupyterLab on a notebook of these cells."""
     cells = [
         {
-            "cell_type": "code", "id": f"cell-{k}", "metadata": {}, "source": text,
-            "outputs": [], "execution_count": None,
+            "cell_type": "code",
+            "id": f"cell-{k}",
+            "metadata": {},
+            "source": text,
+            "outputs": [],
+            "execution_count": None,
         }
         for k, text in enumerate(CELLS)
     ]  # fmt: skip
@@ -279,4 +283,4 @@ def test_marimo_shows_the_page_and_the_next_cell_reads_it(visit, marimo, data):
     seen.page.get_by_role("button", name="Cats").click()
     all_three = both & (np.array(data["label"]) == "cat")
     seen.wait_visible(int(all_three.sum()))
-    assert marimo_answer(seen)[1] == all_three.sum()
+    seen.until(lambda: marimo_answer(seen)[1] == all_three.sum())

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
+import symphony_ui as sui
 from symphony_ui.components import Component, Instances, Markdown, Scatter, Summary, Table
 from symphony_ui.page import Page
 from symphony_ui.saved import load
@@ -267,3 +268,24 @@ def test_tables_of_nothing_are_pages(visit, tmp_path, data):
     assert seen.visible() == len(data.get("x", []))
     assert seen.complaints == []
     assert json.loads(seen.page.locator("#symphony-spec").text_content())["rows"] == seen.visible()
+
+
+def test_the_tabs_of_a_book_hold_pages_of_their_own(visit, tmp_path):
+    points = sui.Page({"x": [1.0, 2.0, 3.0], "s": ["a", "b", "a"]}, title="Points")
+    lone = sui.Page({"t": [1, 2], "y": [0.5, 1.5]}, [sui.Lines("t", "y", title="Curve")])
+    book = sui.Book({"One": [lone, points], "T<w>o & %": points}, title="Both")
+    seen = visit(book.save(tmp_path / "book.html").as_uri(), ready='[data-page="1"][data-ready]')
+    assert seen.page.locator(".sym-toolbar").count() == 1
+    assert seen.page.locator('[data-page="2"]').count() == 0  # not opened before it is seen
+    seen.page.get_by_role("textbox", name="Filter").fill("x > 1")
+    seen.page.keyboard.press("Enter")
+    seen.wait_visible(2)
+    seen.tab("T<w>o & %")
+    seen.page.wait_for_selector('[data-page="2"][data-ready]')
+    assert "T%3Cw%3Eo" in seen.page.evaluate("location.hash")
+    second = seen.page.locator('[data-page="2"]')
+    assert second.locator("[data-visible]").get_attribute("data-visible") == "3"
+    seen.page.reload()
+    seen.page.wait_for_selector('[data-page="2"][data-ready]')
+    assert seen.page.locator('[data-page="0"]').count() == 0
+    assert not seen.complaints

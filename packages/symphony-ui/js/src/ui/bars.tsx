@@ -1,9 +1,7 @@
 // Counts of categories as rows of bars; a click keeps or drops a category.
 
-import { computed, type ReadonlySignal } from "@preact/signals";
-import { useMemo } from "preact/hooks";
 import type { ColumnSpec, HistAnswer, Levels, Tree } from "../core/types.ts";
-import { useLive, useStore } from "./context.tsx";
+import { useAnswer, useStore } from "./context.tsx";
 import { count } from "./format.ts";
 
 interface Props {
@@ -59,35 +57,17 @@ function brushOf(keys: Set<string>, rows: Row[], name: string): Tree | null {
   return parts.length === 0 ? null : parts.length === 1 ? parts[0] : ["or", ...parts];
 }
 
-/** A style and a text that follow a count: a step of a drag renders no component and lays nothing out anew. */
-function follow(answer: ReadonlySignal<HistAnswer | null>, scale: ReadonlySignal<number>, part: keyof HistAnswer, at: number) {
-  const n = computed(() => answer.value?.[part][at] ?? 0);
-  const style = computed(() => `transform: translateX(${(Math.min(100, (100 * n.value) / scale.value) - 100).toFixed(2)}%)`);
-  return { style, text: computed(() => count(n.value)) };
-}
-
 export function Bars({ view, column, levels, total }: Props) {
   const store = useStore();
   const bins: Levels = { type: "levels", levels };
-  const live = useLive<HistAnswer>({ kind: "hist", view, column: column.name, bins });
-  const ghost = store.state.value.show_unfiltered;
-  const { answer, all } = useMemo(() => {
-    let last: HistAnswer | null = null;
-    const answer = computed(() => (last = live.value ?? last)); // where a new one is on its way, the last one
-    return { answer, all: computed(() => answer.value?.all ?? null) };
-  }, [live]);
-  const counts = all.value;
-  const { rows, drawn } = useMemo(() => {
-    const rows = counts ? rowsOf(column, levels, total, counts) : [];
-    const scale = computed(() => Math.max(1, ...rows.map((row) => answer.value![ghost ? "all" : "context"][row.at])));
-    const drawn = rows.map(({ at }) => ({
-      all: follow(answer, scale, "all", at), context: follow(answer, scale, "context", at), visible: follow(answer, scale, "visible", at),
-    }));
-    return { rows, drawn };
-  }, [answer, counts, ghost, column, levels, total]);
-  if (!counts) return null;
+  const answer = useAnswer<HistAnswer>({ kind: "hist", view, column: column.name, bins });
+  if (!answer) return null;
+  const rows = rowsOf(column, levels, total, answer.all);
   const brush = store.state.value.brushes[view];
   const on = kept(brush, rows);
+  const ghost = store.state.value.show_unfiltered;
+  const scale = Math.max(1, ...rows.map((row) => (ghost ? answer.all : answer.context)[row.at]));
+  const share = (n: number) => `${Math.min(100, (100 * n) / scale).toFixed(2)}%`;
   const toggle = (row: Row) => {
     const next = new Set(on);
     if (!next.delete(row.key)) next.add(row.key);
@@ -109,12 +89,12 @@ export function Bars({ view, column, levels, total }: Props) {
           type="button" key={row.key} class={`sym-bar ${on.size && !on.has(row.key) ? "sym-off" : ""}`} aria-pressed={on.has(row.key)}
           tabindex={k === 0 ? 0 : -1} onClick={() => toggle(row)} title={row.name}
         >
-          {ghost && <i class="sym-fill sym-fill-all" style={drawn[k].all.style} />}
-          <i class="sym-fill sym-fill-context" style={drawn[k].context.style} />
-          <i class="sym-fill" style={drawn[k].visible.style} />
+          {ghost && <i class="sym-fill sym-fill-all" style={{ width: share(answer.all[row.at]) }} />}
+          <i class="sym-fill sym-fill-context" style={{ width: share(answer.context[row.at]) }} />
+          <i class="sym-fill" style={{ width: share(answer.visible[row.at]) }} />
           <span class={row.dim ? "sym-bar-name sym-dim" : "sym-bar-name"}>{row.name}</span>
-          <span class="sym-bar-count">{drawn[k].visible.text}</span>
-          <span class="sym-hidden">of {drawn[k].all.text} rows</span>
+          <span class="sym-bar-count">{count(answer.visible[row.at])}</span>
+          <span class="sym-hidden">of {count(answer.all[row.at])} rows</span>
         </button>
       ))}
     </div>

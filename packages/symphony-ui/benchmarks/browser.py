@@ -22,7 +22,6 @@ import importlib.metadata
 import importlib.util
 import json
 import os
-import re
 import shutil
 import statistics
 import subprocess
@@ -36,15 +35,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from _readme import rewrite_readme
 from symphony_ui.components import Scatter
 from symphony_ui.files import replace_file
 from symphony_ui.page import Page
 
 HERE = Path(__file__).parent
-README = HERE.parent / "README.md"
 STATIC = HERE.parent / "src" / "symphony_ui" / "static"
 PEERS = {"embedding-atlas": "0.26.0", "jupyter-scatter": "1.0.1"}
-MARKS = "<!-- bench browser -->", "<!-- /bench browser -->"
 FLAGS = (
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
     "--disable-background-networking", "--disable-component-update", "--disable-sync",
@@ -52,7 +50,7 @@ FLAGS = (
 )  # fmt: skip
 Row = dict[str, Any]
 
-# Notes the frame after the first draw of half of the points or more: WebGL, WebGPU or our raster.
+# Notes the frame after the first draw of half of the points, by WebGL, WebGPU or our raster.
 WATCH = """
 const half = ROWS / 2;
 globalThis.enough = ROWS * 8;
@@ -81,7 +79,9 @@ watch(globalThis.GPURenderPassEncoder, { draw: [0, 1], drawIndexed: [0, 1] });
 new MutationObserver(() => {
   const canvas = document.querySelector("canvas[data-drawn]");
   if (canvas && Number(canvas.dataset.drawn) >= half) seen();
-}).observe(document, { subtree: true, childList: true, attributeFilter: ["data-drawn"] });
+}).observe(document, {
+  subtree: true, childList: true, attributes: true, attributeFilter: ["data-drawn"],
+});
 """
 
 # A notebook's side: a model with the state of the widget, and messages that the server answers.
@@ -252,12 +252,12 @@ class Notebook(ThreadingHTTPServer):
 
 
 class Answers(BaseHTTPRequestHandler):
-    """What the document asks for."""
+    """What a notebook would answer a widget."""
 
     server: Notebook
 
     def do_GET(self) -> None:
-        """The document, the script, the state, or a buffer of it."""
+        """The document, the state, the module, a buffer."""
         path = self.path.strip("/")
         if path.startswith("buffer/"):
             return self.give(self.server.buffers[int(path[7:])], "application/octet-stream")
@@ -271,14 +271,14 @@ class Answers(BaseHTTPRequestHandler):
         return self.give(*kinds.get(path, (b"", "text/plain")))
 
     def do_POST(self) -> None:
-        """The answer to a widget's message."""
+        """A message of the widget's."""
         asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         head, body = self.server.contender.reply(asked)
         reply = base64.b64encode(json.dumps(head).encode()).decode()
         self.give(body, "application/octet-stream", reply)
 
     def give(self, body: bytes, kind: str, reply: str = "") -> None:
-        """Sends a body, and the head of a message beside it."""
+        """A response."""
         self.send_response(200)
         self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(body)))
@@ -412,20 +412,6 @@ SAVED: list[tuple[str, Callable[[Row, str], str]]] = [
 ]
 
 
-def rewrite_readme(text: str) -> None:
-    """Puts the table between the README's marks.
-
-    Raises:
-        ValueError: if they are not there.
-    """
-    old = README.read_text()
-    if any(old.count(mark) != 1 for mark in MARKS):
-        raise ValueError(f"{README} needs the marks {MARKS[0]} and {MARKS[1]}, once each")
-    pattern = re.escape(MARKS[0]) + ".*" + re.escape(MARKS[1])
-    block = f"{MARKS[0]}\n\n{text}\n\n{MARKS[1]}"
-    replace_file(README, re.sub(pattern, lambda _: block, old, flags=re.DOTALL).encode())
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rows", type=int, default=100_000)
@@ -447,7 +433,7 @@ def main() -> None:
     if arguments.json:
         replace_file(arguments.json, json.dumps({"points": found, "saved": saved}).encode())
     if arguments.readme:
-        rewrite_readme(text)
+        rewrite_readme("browser", text)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import symphony_ui as sui
 from arro3.core import Array, Table
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from symphony_ui import arrow
 from symphony_ui.columns import SymphonyWarning
@@ -217,6 +217,7 @@ def test_the_block_of_a_page_holds_its_cells_for_any_arrow_reader(records):
     assert raw == load_table(data, kinds={"s": "text"} if records else None).block("data")
 
 
+@settings(max_examples=40)
 @given(st.binary(max_size=200))
 def test_any_bytes_are_an_arrow_stream_or_a_clear_error(raw):
     with pytest.raises(FormatError, match="no Arrow stream"):

@@ -30,7 +30,9 @@ def asset(name: str) -> str:
 
 def inline_json(value: Any) -> str:
     """JSON that may stand in a script element: no character in it can end the element."""
-    text = json.dumps(value, ensure_ascii=False, allow_nan=False, sort_keys=True, separators=(",", ":"))
+    text = json.dumps(
+        value, ensure_ascii=False, allow_nan=False, sort_keys=True, separators=(",", ":")
+    )
     return re.sub("[<>&\u2028\u2029]", lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
@@ -124,7 +126,9 @@ def page_parts(page: "Page", *, max_bytes: int, display: bool, key: str = "") ->
     for name in page.table.media:
         blocks[f"media:{name}"] = page.block(f"media:{name}")
     spec = {**page.spec("saved"), "engine": "browser"}
-    spec["custom"] = {name: {} for name in page.all_modules()}  # their text stands in the scripts
+    spec["custom"] = {
+        name: dict[str, str]() for name in page.all_modules()
+    }  # their text stands in the scripts
     if key:
         drawn = [p for p in page.layout.all() if p.component.type != "markdown"]
         spec["toolbar"] = len(drawn) > 1  # a lone chart needs none
@@ -182,7 +186,9 @@ def _weight(column: Any) -> int:
         from dataclasses import replace
 
         values, gaps = column.values[keep], column.gaps
-        part = replace(column, values=values, rows=len(values), gaps=None if gaps is None else gaps[keep])
+        part = replace(
+            column, values=values, rows=len(values), gaps=None if gaps is None else gaps[keep]
+        )
         return len(write_columns([part])) * column.rows // len(values)
     return len(write_columns([column]))
 

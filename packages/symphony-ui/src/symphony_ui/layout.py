@@ -129,7 +129,10 @@ def arranged(raw: Any, custom: Mapping[str, str]) -> Arranged:
                     str(tab["tab"]),
                     tuple(
                         tuple(
-                            Placed(str(v["id"]), restored(v["type"], v["options"], custom.get(v["type"])))
+                            Placed(
+                                str(v["id"]),
+                                restored(v["type"], v["options"], custom.get(v["type"])),
+                            )
                             for v in row
                         )
                         for row in tab["rows"]
@@ -187,7 +190,9 @@ def auto(columns: Sequence[Mapping[str, Any]]) -> list[Tab]:
     if quality:
         tabs.append(Tab("Quality", quality))
     if label and prediction and kinds[label] == kinds[prediction]:
-        tabs.append(Tab("Model", [[ConfusionMatrix(label, prediction), Subgroups(label, prediction)]]))
+        tabs.append(
+            Tab("Model", [[ConfusionMatrix(label, prediction), Subgroups(label, prediction)]])
+        )
     return tabs
 
 

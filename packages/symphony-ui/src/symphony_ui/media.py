@@ -81,7 +81,9 @@ def _of_file(root: Path, name: str) -> bytes:
         base = root.resolve(strict=True)
         path = (base / name).resolve(strict=True)
         if not path.is_relative_to(base):
-            raise MediaError(f"{name!r} lies outside {str(root)!r}: pass root= a folder that holds it")
+            raise MediaError(
+                f"{name!r} lies outside {str(root)!r}: pass root= a folder that holds it"
+            )
         if not path.is_file():
             raise MediaError(f"{name!r} is no file")
         if path.stat().st_size > LARGEST:
@@ -107,9 +109,10 @@ class Image(Media):
     size: int | None = field(default=64, kw_only=True)
 
     def item(self, value: Any) -> Item:
+        """The mime type and the bytes of an image."""
         if isinstance(value, Pillow.Image):
             return self._encoded(value, lossy=False)
-        if not isinstance(value, (Mapping, bytes, str, os.PathLike)) and hasattr(value, "__array__"):
+        if _is_array(value):
             return self._encoded(picture(np.asarray(value)), lossy=False)
         raw = self._read(value)
         mime = mime_of(raw)
@@ -120,7 +123,9 @@ class Image(Media):
         try:
             with Pillow.open(io.BytesIO(raw)) as image:
                 if image.width * image.height > PIXELS:
-                    raise MediaError(f"it has {image.width} x {image.height} pixels, which is too many")
+                    raise MediaError(
+                        f"it has {image.width} x {image.height} pixels, which is too many"
+                    )
                 if mime in WEB and (self.size is None or max(image.size) <= self.size):
                     image.load()  # so that broken files do not pass
                     return mime, raw
@@ -134,7 +139,9 @@ class Image(Media):
         """The image shrunk, as PNG, or as JPEG where nobody will see the difference."""
         alpha = "A" in image.getbands() or "transparency" in image.info
         if image.mode not in ("L", "RGB", "RGBA"):
-            image = image.convert("RGBA" if alpha else "L" if image.mode in ("1", "I;16") else "RGB")
+            image = image.convert(
+                "RGBA" if alpha else "L" if image.mode in ("1", "I;16") else "RGB"
+            )
         if self.size is not None and max(image.size) > self.size:
             image = image.copy()
             image.thumbnail((self.size, self.size), Pillow.Resampling.LANCZOS)
@@ -144,6 +151,10 @@ class Image(Media):
             return "image/jpeg", file.getvalue()
         image.save(file, "PNG")
         return "image/png", file.getvalue()
+
+
+def _is_array(value: Any) -> bool:
+    return hasattr(value, "__array__") and not isinstance(value, bytes)
 
 
 def picture(array: NDArray[Any]) -> Pillow.Image:
@@ -184,11 +195,11 @@ class Audio(Media):
     rate: int | None = field(default=None, kw_only=True)
 
     def item(self, value: Any) -> Item:
+        """The mime type and the bytes of a sound."""
         if isinstance(value, Mapping) and value.get("array") is not None:
             return _wave(np.asarray(value["array"]), value.get("sampling_rate", self.rate))
-        if not isinstance(value, (Mapping, bytes, str, os.PathLike)):
-            if hasattr(value, "__array__") or isinstance(value, list):
-                return _wave(np.asarray(value), self.rate)
+        if isinstance(value, list) or _is_array(value):
+            return _wave(np.asarray(value), self.rate)
         raw = self._read(value)
         mime = mime_of(raw)
         if mime is None or not mime.startswith("audio/"):
@@ -227,6 +238,7 @@ class Text(Media):
     type = "text"
 
     def item(self, value: Any) -> Item:
+        """The mime type and the bytes of a text."""
         return "text/plain", clean(str(value)).encode()
 
 

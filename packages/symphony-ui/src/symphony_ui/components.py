@@ -15,6 +15,8 @@ COLUMN_OPTIONS = (
     "media", "caption", "slider", "similarity",
 )  # fmt: skip
 
+TAKEN = ("esm", "type", "options", "module")  # names that no option can have
+
 
 @dataclass_transform(frozen_default=True)
 @dataclass(frozen=True)
@@ -43,6 +45,9 @@ class Component:
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
+        for name in cls.__dict__.get("__annotations__", {}):
+            if name in TAKEN or not name.isidentifier() or name.startswith("__"):
+                raise SymphonyError(f"a component has no option named {name!r}: call it otherwise")
         if "type" not in cls.__dict__:
             cls.type = cls.__name__.lower()
         dataclass(frozen=True)(cls)
@@ -103,7 +108,7 @@ def plain(value: Any) -> Any:
         return {str(key): plain(held) for key, held in value.items()}
     if hasattr(value, "tolist"):
         return plain(value.tolist())
-    if isinstance(value, (list, tuple, set, frozenset)):
+    if isinstance(value, (list, tuple)):
         return [plain(held) for held in value]
     raise SymphonyError(f"an option must be text, a number, a list or a mapping, got {value!r}")
 
@@ -266,8 +271,10 @@ def columns_named(component: Component) -> Iterator[tuple[str, str]]:
     """The options of a built-in component that name a column, and the names."""
     for option in COLUMN_OPTIONS:
         value = getattr(component, option, None)
-        for name in [value] if isinstance(value, str) else value or ():
-            yield option, name
+        if value is not None:
+            yield from (
+                (option, n) for n in (value if isinstance(value, (list, tuple)) else [value])
+            )
 
 
 def restored(kind: str, options: Mapping[str, Any], esm: str | None) -> Component:

@@ -2,7 +2,6 @@
 
 import secrets
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 from symphony_ui.responses import HEADERS, refuse
 
@@ -67,8 +66,7 @@ class Guard:
         """The token becomes a cookie and leaves the address."""
         from starlette.responses import RedirectResponse
 
-        path = urlsplit(str(request.url)).path
-        answer = RedirectResponse(path if path == "/" else "/", 303, headers=HEADERS)
+        answer = RedirectResponse("/", 303, headers=HEADERS)
         answer.set_cookie(self.cookie, self.token, httponly=True, samesite="strict", path="/")
         return answer
 

@@ -7,7 +7,7 @@ import html
 import json
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib import resources
 from typing import TYPE_CHECKING, Any
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from symphony_ui.page import Page
 
 ARROW = "application/vnd.apache.arrow.stream"
+CELLS = 50_000_000  # so many are tried, whatever the file may take: they may shrink
 SAMPLE, SLICE = 64 * 1024, 4 * 1024
 
 
@@ -33,7 +34,7 @@ def inline_json(value: Any) -> str:
     text = json.dumps(
         value, ensure_ascii=False, allow_nan=False, sort_keys=True, separators=(",", ":")
     )
-    return re.sub("[<>&\u2028\u2029]", lambda found: f"\\u{ord(found[0]):04x}", text)
+    return re.sub("[<>&\u2028\u2029\ud800-\udfff]", lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def inline_script(text: str) -> str:
@@ -45,7 +46,7 @@ def inline_script(text: str) -> str:
     if "\0" in text:
         raise FormatError("a module must not hold the character NUL")
     text = text.replace("\r\n", "\n").replace("\r", "\n")
-    return re.sub(r"<(?=/script|!--|script)", r"\\x3c", text, flags=re.IGNORECASE)
+    return re.sub(r"<(?=/script|!--)", r"\\x3c", text, flags=re.IGNORECASE)
 
 
 def registration(name: str, module: str) -> str:
@@ -80,7 +81,7 @@ def block_element(name: str, content: bytes) -> str:
     if shrinks(content):
         content, encoding = gzip.compress(content, compresslevel=6, mtime=0), "gzip+base64"
     body = base64.b64encode(content).decode()
-    name = html.escape(f"block:{name}", quote=True)
+    name = html.escape(f"block:{name}", quote=True).replace("\r", "&#13;")
     return f'<script type="{ARROW}" id="{name}" data-encoding="{encoding}">{body}</script>\n'
 
 
@@ -118,7 +119,7 @@ def page_parts(page: "Page", *, max_bytes: int, display: bool, key: str = "") ->
             "a page over Ibis cannot be saved, its rows stay in the database: make a page of "
             "page.frame() or of a sample"
         )
-    if page.rows * len(page.table.columns) > max_bytes:
+    if page.rows * len(page.table.columns) > max(max_bytes, CELLS):
         raise _too_large(page, None, max_bytes)
     blocks: dict[str, bytes] = {}
     if any(column.kind != "media" for column in page.table.columns):
@@ -183,8 +184,6 @@ def _weight(column: Any) -> int:
         return 0
     if column.rows > 200_000:  # a share of it says enough
         keep = slice(None, None, column.rows // 100_000)
-        from dataclasses import replace
-
         values, gaps = column.values[keep], column.gaps
         part = replace(
             column, values=values, rows=len(values), gaps=None if gaps is None else gaps[keep]

@@ -3,6 +3,7 @@
 import base64
 import io
 import os
+import struct
 import wave
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,6 +23,7 @@ from symphony_ui.errors import ColumnError, MediaError
 from symphony_ui.sniff import WEB, mime_of
 
 Item = tuple[str, bytes]
+BOMBS = (Pillow.DecompressionBombError, Pillow.DecompressionBombWarning)
 PIXELS = 100_000_000  # of an image that is read
 LARGEST = 256 * 2**20  # bytes of a file that is read
 LOSSLESS = 128  # px up to which a shrunk image stays lossless
@@ -130,18 +132,18 @@ class Image(Media):
                     image.load()  # so that broken files do not pass
                     return mime, raw
                 return self._encoded(ImageOps.exif_transpose(image), lossy=mime == "image/jpeg")
-        except (OSError, SyntaxError, ValueError, Pillow.DecompressionBombError) as error:
-            if isinstance(error, MediaError):
-                raise
+        except MediaError:
+            raise
+        except (OSError, SyntaxError, ValueError, EOFError, struct.error, *BOMBS) as error:
             raise MediaError(f"it is a broken image: {error}") from error
 
     def _encoded(self, image: Pillow.Image, *, lossy: bool) -> Item:
         """The image shrunk, as PNG, or as JPEG where nobody will see the difference."""
+        if image.mode[0] in "IF":
+            image = picture(_deep(np.asarray(image)))
         alpha = "A" in image.getbands() or "transparency" in image.info
         if image.mode not in ("L", "RGB", "RGBA"):
-            image = image.convert(
-                "RGBA" if alpha else "L" if image.mode in ("1", "I;16") else "RGB"
-            )
+            image = image.convert("RGBA" if alpha else "L" if image.mode == "1" else "RGB")
         if self.size is not None and max(image.size) > self.size:
             image = image.copy()
             image.thumbnail((self.size, self.size), Pillow.Resampling.LANCZOS)
@@ -153,8 +155,15 @@ class Image(Media):
         return "image/png", file.getvalue()
 
 
+def _deep(array: NDArray[Any]) -> NDArray[Any]:
+    """Grey values of 16 bits as 8; floats stay."""
+    if array.dtype.kind == "f":
+        return array
+    return (np.clip(array, 0, 65535).astype(np.uint32) // 257).astype(np.uint8)
+
+
 def _is_array(value: Any) -> bool:
-    return hasattr(value, "__array__") and not isinstance(value, bytes)
+    return hasattr(value, "__array__") and not isinstance(value, (str, bytes))
 
 
 def picture(array: NDArray[Any]) -> Pillow.Image:
@@ -269,7 +278,7 @@ class MediaColumn:
             raise MediaError(f"{self.name!r}, row {row}: {error}") from error
         if made is None or len(made[1]) < 2**16:  # what was shrunk; files are the system's to keep
             while len(self._kept) > 2000:
-                self._kept.pop(next(iter(self._kept)))
+                self._kept.pop(next(iter(self._kept)), None)
             self._kept[row] = made
         return made
 

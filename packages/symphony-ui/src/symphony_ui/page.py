@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
+from symphony_ui.columns import clean
 from symphony_ui.control import Controlled, listed, order
 from symphony_ui.engine.numpy import NumpyEngine
 from symphony_ui.errors import ColumnError, FormatError, SymphonyError
@@ -76,7 +77,7 @@ class Page(Controlled):
     ) -> None:
         if engine not in ("browser", "remote", None):
             raise SymphonyError(f"engine must be 'browser' or 'remote', got {engine!r}")
-        self.title = str(title)
+        self.title = clean(str(title))
         self.id = id
         self.table = None
         if hasattr(data, "make_engine"):
@@ -90,7 +91,7 @@ class Page(Controlled):
         self.remote = engine == "remote" or (engine is None and far)
         specs = self.engine.specs()
         wanted = layout if layout is not None else auto(specs)
-        self._begin(arrange(wanted, [spec["name"] for spec in specs]))
+        self._begin(arrange(wanted, specs))
         self.session.change(
             filter=self._read_filter(filter),
             group_by=listed(group_by, "group_by"),

@@ -162,7 +162,7 @@ class App:
     # who hears of it
 
     def _tell(self, kind: str, message: dict[str, Any]) -> None:
-        if self.loop is not None and not self._closed:
+        if self.loop is not None and not self.loop.is_closed() and not self._closed:
             text = f"event: {kind}\ndata: {inline_json(message)}\n\n"
             self.loop.call_soon_threadsafe(self._spread, text)
 

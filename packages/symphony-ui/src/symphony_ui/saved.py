@@ -8,7 +8,8 @@ import io
 import json
 import os
 import re
-from collections.abc import Callable
+import zlib
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -26,14 +27,16 @@ from symphony_ui.layout import arranged
 from symphony_ui.media import Item, Media, MediaColumn
 from symphony_ui.page import Page
 from symphony_ui.session import read_annotations
+from symphony_ui.sniff import SHOWN
 from symphony_ui.state import State
 from symphony_ui.table import PageTable
 
 INFLATED = 2 * 2**30
 MODULE_HEAD = 10_000_000  # Vega's is that long before its export
-_ELEMENT = re.compile(r"<script\b([^>]*)>(.*?)</script>", re.DOTALL)
-_ATTRIBUTE = re.compile(r'([a-z-]+)="([^"]*)"')
-_REGISTRATION = re.compile(r'(\s*)\(globalThis\.symphonyComponents \?\?= \{\}\)\[("[^"]*")\] =')
+_ATTRIBUTE = re.compile(r'(?<![a-z-])([a-z-]+)="([^"]*)"')
+_REGISTRATION = re.compile(
+    r'\(globalThis\.symphonyComponents \?\?= \{\}\)\[("(?:[^"\\]|\\.)*")\] ='
+)
 
 
 def load(path: str | os.PathLike[str]) -> Page:
@@ -141,7 +144,7 @@ def read_file(path: str | os.PathLike[str]) -> SavedFile:
     except (OSError, UnicodeDecodeError) as error:
         raise FormatError(f"{path} cannot be read: {error}") from error
     file = SavedFile({}, {}, {}, None)
-    for head, body in _ELEMENT.findall(text):
+    for head, body in elements(text):
         attributes = dict(_ATTRIBUTE.findall(head))
         id = html.unescape(attributes.get("id", ""))
         if id == "symphony-spec" or id.startswith("symphony-spec:"):
@@ -153,12 +156,24 @@ def read_file(path: str | os.PathLike[str]) -> SavedFile:
         elif id.startswith("block:"):
             file.blocks[id[6:]] = _bytes(body, attributes.get("data-encoding", "base64"), id)
         elif found := _REGISTRATION.search(body[:MODULE_HEAD]):
-            file.modules[json.loads(found[2])] = (
-                body[: found.start()] + found[1] + "export default" + body[found.end() :]
+            file.modules[str(_json(found[1], path))] = (
+                body[: found.start()] + "export default" + body[found.end() :]
             )
     if not file.specs:
         raise FormatError(f"{path} is no saved page: it has no spec")
     return file
+
+
+def elements(text: str) -> Iterator[tuple[str, str]]:
+    """The attributes and the content of each script element; of a broken end, nothing."""
+    at = 0
+    while (start := text.find("<script", at)) >= 0:
+        inner = text.find(">", start) + 1
+        end = text.find("</script>", inner)
+        if not inner or end < 0:
+            return
+        yield text[start + 7 : inner - 1], text[inner:end]
+        at = end
 
 
 def _json(body: str, path: Any) -> Any:
@@ -177,7 +192,7 @@ def _bytes(body: str, encoding: str, what: str) -> bytes:
             return raw
         with gzip.GzipFile(fileobj=io.BytesIO(raw)) as file:
             content = file.read(INFLATED)
-    except (binascii.Error, OSError, EOFError, ValueError) as error:
+    except (binascii.Error, zlib.error, OSError, EOFError, ValueError) as error:
         raise FormatError(f"{what} is broken: {error}") from error
     if len(content) == INFLATED:
         raise FormatError(f"{what} holds more than {INFLATED >> 30} GB")
@@ -269,6 +284,8 @@ def _media(spec: dict[str, Any], blocks: dict[str, bytes], rows: int) -> MediaCo
     if list(parts) != ["mime", "bytes"] or held.num_rows != rows:
         raise FormatError(f"the block of {name!r} does not hold mime and bytes of {rows} rows")
     mimes, raw = parts["mime"].to_pylist(), parts["bytes"].to_pylist()
+    if strange := set(mimes) - {None, *SHOWN}:
+        raise FormatError(f"the block of {name!r} holds {sorted(strange)[0]!r}, which is not shown")
     pairs = [None if m is None or b is None else (m, b) for m, b in zip(mimes, raw, strict=True)]
     kind = type(
         told["type"].capitalize(), (_Held,), {"type": told["type"], "size": told.get("size")}

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from symphony_ui.analysis._checks import extra
+from symphony_ui.control import listed
 from symphony_ui.errors import SymphonyError
 from symphony_ui.routes import App
 
@@ -54,7 +55,11 @@ class Server:
         shown = f"[{host}]" if ":" in host else host
         self.address = f"http://{shown}:{self.port}/"
         self.url = f"{self.address}?token={self.token}"
-        names = {shown, *hosts, *(("127.0.0.1", "localhost", "[::1]") if is_local(host) else ())}
+        names = {
+            shown,
+            *listed(hosts, "hosts"),
+            *(("127.0.0.1", "localhost", "[::1]") if is_local(host) else ()),
+        }
         self._app = App(page, self.token, self.port, names)
         config = uvicorn.Config(
             self._app.asgi, log_level="warning", access_log=False, server_header=False,

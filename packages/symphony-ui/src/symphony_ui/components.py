@@ -45,12 +45,11 @@ class Component:
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        for name in cls.__dict__.get("__annotations__", {}):
-            if name in TAKEN or not name.isidentifier() or name.startswith("__"):
-                raise SymphonyError(f"a component has no option named {name!r}: call it otherwise")
         if "type" not in cls.__dict__:
             cls.type = cls.__name__.lower()
-        dataclass(frozen=True)(cls)
+        for made in fields(dataclass(frozen=True)(cls)):
+            if made.name in TAKEN:
+                raise SymphonyError(f"an option cannot be named {made.name!r}: call it otherwise")
 
     def options(self) -> dict[str, Any]:
         """What the browser is told, without what is left to its default."""
@@ -86,8 +85,6 @@ def _beside(cls: type) -> Path:
 
 
 def _read(path: Path, who: str) -> str:
-    if not path.is_file() and not path.is_absolute():
-        path = Path(path.name) if Path(path.name).is_file() else path
     try:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -277,13 +274,26 @@ def columns_named(component: Component) -> Iterator[tuple[str, str]]:
             )
 
 
+class _Restored(Component):
+    """A component of the user's own out of a saved page: its options are data and name nothing."""
+
+    held: Mapping[str, Any]
+
+    def options(self) -> dict[str, Any]:
+        return plain(self.held)
+
+
 def restored(kind: str, options: Mapping[str, Any], esm: str | None) -> Component:
-    """The component of a page's spec."""
+    """The component of a page's spec that nobody vouches for.
+
+    Raises:
+        FormatError: if it is none.
+    """
+    if not isinstance(kind, str) or not isinstance(options, Mapping):
+        raise FormatError(f"a component has a type and options, got {kind!r} and {options!r}"[:200])
     cls = BUILT_IN.get(kind)
     if cls is None:
-        names = [name for name in options if name not in ("title", "height", "width")]
-        body = {"__annotations__": dict.fromkeys(names, Any), "esm": esm, "type": kind}
-        cls = type(kind, (Component,), body)
+        return type("Restored", (_Restored,), {"esm": esm, "type": kind})(options)
     try:
         return cls(**options)
     except TypeError as error:

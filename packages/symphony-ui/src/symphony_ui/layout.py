@@ -22,7 +22,7 @@ from symphony_ui.components import (
 from symphony_ui.errors import ColumnError, FormatError, SymphonyError
 from symphony_ui.parse import nearest
 
-Layout = Sequence[Component | Tab | Sequence[Component]]
+Layout = Component | Tab | Sequence[Component | Tab | Sequence[Component]]
 LABELS = ("label", "target", "class", "truth", "y_true")
 PREDICTIONS = ("pred", "prediction", "predicted", "predictions", "y_pred")
 
@@ -81,12 +81,13 @@ def arrange(layout: Layout, columns: Sequence[Mapping[str, Any]]) -> Arranged:
         ColumnError: if a component names a column that is not there, or as media one that is none.
         SymphonyError: if something in the layout is no component.
     """
-    tabs = [layout] if isinstance(layout, (Component, Tab)) else _several(layout, "a layout")
+    lone = isinstance(layout, (Component, Tab))
+    tabs: list[Any] = [layout] if lone else _several(layout, "a layout")
     if any(isinstance(item, Tab) for item in tabs):
         if not all(isinstance(item, Tab) for item in tabs):
             raise SymphonyError("a layout holds tabs or rows of components, not both")
     else:
-        tabs = [Tab("Page", tabs)]  # type: ignore[list-item]
+        tabs = [Tab("Page", tabs)]
     kinds = {str(column["name"]): str(column["kind"]) for column in columns}
     counts: dict[str, int] = {}
     made: list[tuple[str, tuple[tuple[Placed, ...], ...]]] = []

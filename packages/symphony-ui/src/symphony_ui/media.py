@@ -3,10 +3,10 @@
 import base64
 import io
 import os
-import struct
 import wave
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from numbers import Real
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -24,7 +24,6 @@ from symphony_ui.pixels import eight_bits, picture
 from symphony_ui.sniff import WEB, mime_of
 
 Item = tuple[str, bytes]
-BOMBS = (Pillow.DecompressionBombError, Pillow.DecompressionBombWarning)
 PIXELS = 100_000_000  # of an image that is read
 LARGEST = 256 * 2**20  # bytes of a file that is read
 LOSSLESS = 128  # px up to which a shrunk image stays lossless
@@ -111,6 +110,10 @@ class Image(Media):
     type = "image"
     size: int | None = field(default=64, kw_only=True)
 
+    def __post_init__(self) -> None:
+        if self.size is not None and not (type(self.size) is int and self.size > 0):
+            raise MediaError(f"size must be a number of pixels or None, got {self.size!r}")
+
     def item(self, value: Any) -> Item:
         """The mime type and the bytes of an image."""
         if isinstance(value, Pillow.Image):
@@ -135,7 +138,7 @@ class Image(Media):
                 return self._encoded(ImageOps.exif_transpose(image), lossy=mime == "image/jpeg")
         except MediaError:
             raise
-        except (OSError, SyntaxError, ValueError, EOFError, struct.error, *BOMBS) as error:
+        except Exception as error:  # decoders raise whatever they stumble over
             raise MediaError(f"it is a broken image: {error}") from error
 
     def _encoded(self, image: Pillow.Image, *, lossy: bool) -> Item:
@@ -186,10 +189,10 @@ class Audio(Media):
         return mime, raw
 
 
-def _wave(samples: NDArray[Any], rate: int | None) -> Item:
+def _wave(samples: NDArray[Any], rate: Any) -> Item:
     """Samples as 16-bit WAV; floats lie in -1 to 1."""
-    if not rate:
-        raise MediaError("samples need their rate: pass Audio(rate=16000)")
+    if not isinstance(rate, Real) or not 1 <= rate < 2**30:
+        raise MediaError(f"samples need their rate in Hz: pass Audio(rate=16000), got {rate!r}")
     if samples.ndim not in (1, 2) or (samples.ndim == 2 and not 1 <= samples.shape[1] <= 8):
         raise MediaError(f"its shape is {samples.shape}: expected (T,) or (T, channels)")
     if samples.dtype.kind == "f":

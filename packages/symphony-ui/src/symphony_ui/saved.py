@@ -143,6 +143,8 @@ def read_file(path: str | os.PathLike[str]) -> SavedFile:
         text = Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise FormatError(f"{path} cannot be read: {error}") from error
+    if not text.endswith("</html>", 0, len(text.rstrip())):
+        raise FormatError(f"{path} is no saved page, or is cut short: it has no end")
     file = SavedFile({}, {}, {}, None)
     for head, body in elements(text):
         attributes = dict(_ATTRIBUTE.findall(head))

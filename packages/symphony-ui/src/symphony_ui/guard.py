@@ -17,8 +17,9 @@ class Guard:
     def __init__(self, app: "ASGIApp", token: str, port: int, names: set[str], most: int) -> None:
         from starlette.middleware.trustedhost import TrustedHostMiddleware
 
-        bare = sorted(name.strip("[]") if name.startswith("[") else name for name in names)
-        self.app: ASGIApp = TrustedHostMiddleware(app, bare, www_redirect=False)
+        names = {name.lower() for name in names}
+        known = sorted(names | {name.strip("[]") for name in names})
+        self.app: ASGIApp = TrustedHostMiddleware(app, known, www_redirect=False)
         self.token = token
         self.most = most
         self.cookie = f"symphony-{port}"

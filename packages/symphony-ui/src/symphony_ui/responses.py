@@ -32,16 +32,17 @@ def refuse(status: int, text: str) -> "Response":
     return respond(text.encode(), "text/plain", status)
 
 
-def ranged(wanted: str | None, body: bytes, kind: str) -> "Response":
+def ranged(wanted: str | None, body: bytes, kind: str, **headers: str) -> "Response":
     """The bytes, or the one range of them that was asked for."""
-    if wanted is None or not wanted.startswith("bytes=") or "," in wanted:
-        return respond(body, kind, **{"Accept-Ranges": "bytes"})
+    headers = {"Accept-Ranges": "bytes", **headers}
+    if wanted is None or not wanted.startswith("bytes="):
+        return respond(body, kind, **headers)
     first, _, last = wanted.removeprefix("bytes=").strip().partition("-")
     if not (first + last).isdecimal() or len(first + last) > 30:
-        return respond(body, kind, **{"Accept-Ranges": "bytes"})
+        return respond(body, kind, **headers)
     start = int(first) if first else max(0, len(body) - int(last))
     end = min(int(last) if first and last else len(body) - 1, len(body) - 1)
     if start > end:
-        return respond(b"", kind, 416, **{"Content-Range": f"bytes */{len(body)}"})
-    span = {"Accept-Ranges": "bytes", "Content-Range": f"bytes {start}-{end}/{len(body)}"}
-    return respond(body[start : end + 1], kind, 206, **span)
+        return respond(b"", kind, 416, **{**headers, "Content-Range": f"bytes */{len(body)}"})
+    headers["Content-Range"] = f"bytes {start}-{end}/{len(body)}"
+    return respond(body[start : end + 1], kind, 206, **headers)

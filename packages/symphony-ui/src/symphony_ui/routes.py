@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     from symphony_ui.page import Page
 
+# an image is shown in the page; opened by itself, as a document, it may run nothing
+APART = {"Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; sandbox"}
 BODY = 1_000_000  # bytes of a request, and two more a row: a selection may name them all
 PATIENCE = 10.0  # seconds for a body to arrive
 PING = 15.0  # seconds between signs of life on the event stream
@@ -118,7 +120,7 @@ class App:
         item = None if column is None else await self._in_thread(lambda: column.item(row))
         if item is None or item[0] not in SHOWN:
             return refuse(404, "this row has none")
-        return ranged(request.headers.get("range"), item[1], item[0])
+        return ranged(request.headers.get("range"), item[1], item[0], **APART)
 
     async def _in_thread(self, work: Callable[[], Any]) -> Any:
         """What the work gives, or None where the data do not."""

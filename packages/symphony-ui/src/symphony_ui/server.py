@@ -47,7 +47,7 @@ class Server:
         try:
             self._socket.bind((host, port))
             self._socket.listen(128)  # from now on clients wait, and are not turned away
-        except OSError as error:
+        except (OSError, OverflowError, TypeError) as error:
             self._socket.close()
             raise SymphonyError(f"cannot listen on {host}, port {port}: {error}") from error
         self.port: int = self._socket.getsockname()[1]

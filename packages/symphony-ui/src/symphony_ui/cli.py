@@ -195,7 +195,7 @@ def _add_analyze(command: argparse.ArgumentParser) -> None:
     command.add_argument("--label", metavar="COLUMN", help="of true classes")
     command.add_argument("--pred", metavar="COLUMN", help="of predicted classes")
     command.add_argument("--method", choices=("pca", "umap", "tsne"), default="pca")
-    command.add_argument("--metric", choices=("cosine", "euclidean"), default="cosine")
+    command.add_argument("--metric", choices=("cosine", "euclidean", "columns"), default="cosine")
     command.add_argument("--threshold", type=float, help="of duplicates; found by default")
     command.add_argument("--components", type=int, default=5, help="of the mixture; 5")
     command.add_argument("--seed", type=int, default=0)

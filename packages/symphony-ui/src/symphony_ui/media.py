@@ -6,7 +6,6 @@ import os
 import wave
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from numbers import Real
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -191,7 +190,7 @@ class Audio(Media):
 
 def _wave(samples: NDArray[Any], rate: Any) -> Item:
     """Samples as 16-bit WAV; floats lie in -1 to 1."""
-    if not isinstance(rate, Real) or not 1 <= rate < 2**30:
+    if not isinstance(rate, (int, float, np.number)) or not 1 <= rate < 2**30:
         raise MediaError(f"samples need their rate in Hz: pass Audio(rate=16000), got {rate!r}")
     if samples.ndim not in (1, 2) or (samples.ndim == 2 and not 1 <= samples.shape[1] <= 8):
         raise MediaError(f"its shape is {samples.shape}: expected (T,) or (T, channels)")

@@ -120,7 +120,7 @@ class App:
         item = None if column is None else await self._in_thread(lambda: column.item(row))
         if item is None or item[0] not in SHOWN:
             return refuse(404, "this row has none")
-        return ranged(request.headers.get("range"), item[1], item[0], **APART)
+        return ranged(request.headers.get("range"), item[1], item[0], APART)
 
     async def _in_thread(self, work: Callable[[], Any]) -> Any:
         """What the work gives, or None where the data do not."""

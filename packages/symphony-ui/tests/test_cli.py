@@ -208,18 +208,23 @@ def test_what_was_analyzed_can_be_analyzed_again(capsys, vectors, tmp_path, endi
 
 
 def test_lists_of_any_length_in_arrow_are_vectors_if_their_lengths_agree(capsys, tmp_path):
-    rows = [{"v": [float(k), 1.0, k / 2], "w": [1.0] * (1 + k % 2), "t": "a", "g": None if k == 3 else [0.5]}
-            for k in range(20)]  # fmt: skip
-    (tmp_path / "t.jsonl").write_text("\n".join(map(json.dumps, rows)))
-    code, *_ = run(
-        capsys, "analyze", tmp_path / "t.jsonl", "--vectors", "v", "-o", tmp_path / "o.parquet"
-    )
-    assert code == 0
-    for name, message in (("w", "of one length, got 1 to 2"), ("t", "must hold vectors"),
-                          ("g", "without gaps"), ("nothing", "no column 'nothing': the table has")):  # fmt: skip
-        assert message in refused(capsys, "analyze", tmp_path / "t.jsonl", "--vectors", name, "-o",
-                                  tmp_path / "no.parquet")  # fmt: skip
-    assert not (tmp_path / "o.parquet").exists()
+    rows = [
+        {"v": [float(k), 1.0], "w": [1.0] * (1 + k % 2), "t": "a", "g": None if k == 3 else [0.5]}
+        for k in range(20)
+    ]
+    table, output = tmp_path / "t.jsonl", tmp_path / "o.parquet"
+    table.write_text("\n".join(map(json.dumps, rows)))
+    made = ("analyze", table, "-o", output, "--vectors")
+    assert run(capsys, *made, "v")[0] == 0
+    output.unlink()
+    for name, message in (
+        ("w", "of one length, got 1 to 2"),
+        ("t", "must hold vectors"),
+        ("g", "without gaps"),
+        ("nothing", "no column 'nothing': the table has"),
+    ):
+        assert message in refused(capsys, *made, name)
+        assert not output.exists()
 
 
 def test_bad_analyses_are_one_line(capsys, vectors, tmp_path):

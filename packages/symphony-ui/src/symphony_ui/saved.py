@@ -23,6 +23,7 @@ from symphony_ui.columns import Column
 from symphony_ui.convert import Nested, convert
 from symphony_ui.data import Source, read
 from symphony_ui.errors import FormatError, SymphonyError
+from symphony_ui.ipc import check_stream
 from symphony_ui.layout import arranged
 from symphony_ui.media import Item, Media, MediaColumn
 from symphony_ui.page import Page
@@ -221,7 +222,7 @@ def _table(specs: Any, blocks: dict[str, bytes], rows: int, notes: list[str]) ->
     if plain:
         if "data" not in blocks:
             raise FormatError("the page has no block of data")
-        held = arrow.read(blocks["data"], "the block of data")
+        held = _read(blocks["data"], "the block of data")
         if held.num_columns != len(plain) or (held.num_rows != rows):
             raise FormatError(
                 f"the block of data has {held.num_rows} rows and {held.num_columns} columns, "
@@ -250,6 +251,11 @@ def _table(specs: Any, blocks: dict[str, bytes], rows: int, notes: list[str]) ->
         }
 
     return PageTable(Source(raw, rows, take), tuple(columns), media, notes=tuple(notes))
+
+
+def _read(stream: bytes, what: str) -> Any:
+    check_stream(stream, what)
+    return arrow.read(stream, what)
 
 
 def _column(spec: dict[str, Any], array: Any) -> Column:
@@ -281,7 +287,7 @@ def _media(spec: dict[str, Any], blocks: dict[str, bytes], rows: int) -> MediaCo
     name, told = str(spec["name"]), spec["media"]
     if told["type"] not in ("image", "audio", "text"):
         raise FormatError(f"no such media: {told['type']!r}")
-    held = arrow.read(blocks.get(f"media:{name}", b""), f"the block of {name!r}")
+    held = _read(blocks.get(f"media:{name}", b""), f"the block of {name!r}")
     parts = read(held).columns
     if list(parts) != ["mime", "bytes"] or held.num_rows != rows:
         raise FormatError(f"the block of {name!r} does not hold mime and bytes of {rows} rows")

@@ -418,7 +418,7 @@ def spread(whole):
     return whole.index("<div"), len(whole) - 1
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.data())
 def test_a_tampered_file_is_a_page_or_a_format_error(whole, tmp_path, data):
     lo, hi = spread(whole)
@@ -429,6 +429,24 @@ def test_a_tampered_file_is_a_page_or_a_format_error(whole, tmp_path, data):
     made = attempt("".join(text), tmp_path / "a.html")
     if isinstance(made, Page):
         made.spec("live")
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.data())
+def test_tampered_blocks_are_a_page_or_a_format_error(whole, tmp_path, data):
+    """The bytes within base64, so that Arrow itself is reached."""
+    name = data.draw(st.sampled_from(["data", "media:picture"]))
+    found = re.search(f'(id="block:{name}" data-encoding=")([^"]*)(">)([^<]*)', whole)
+    raw = base64.b64decode(found[4])
+    raw = bytearray(gzip.decompress(raw) if found[2].startswith("gzip") else raw)
+    for _ in range(data.draw(st.integers(1, 6))):
+        raw[data.draw(st.integers(0, len(raw) - 1))] = data.draw(st.integers(0, 255))
+    body = base64.b64encode(raw).decode()
+    text = whole[: found.start(2)] + f'base64">{body}' + whole[found.end() :]
+    made = attempt(text, tmp_path / "a.html")
+    if isinstance(made, Page):
+        made.visible  # noqa: B018
+        made.to_html()
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
@@ -446,7 +464,7 @@ json_values = st.recursive(
 )  # fmt: skip
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.data())
 def test_a_spec_of_any_json_is_a_page_or_a_format_error(whole, tmp_path, data):
     at = whole.index('id="symphony-spec">') + 19

@@ -117,7 +117,7 @@ def _messages(stream: bytes) -> Iterator[tuple[int, Cursor, int]]:
         message = Cursor(head, 0).follow(0)
         body = message.scalar(3, "q")
         at += 8 + length + body
-        if body < 0 or at > len(raw):
+        if body < 0 or body % 8 or at > len(raw):
             raise Broken("a body is longer than what is left of it")
         yield message.scalar(1, "B"), message.table(2), body
 
@@ -184,6 +184,8 @@ def _batch(batch: Cursor, fields: list[list[int]], body: int) -> None:
             start, length = batch.number("q", at), batch.number("q", at + 8)
             if start < 0 or start % 8 or not 0 <= length <= body - start:
                 raise Broken("a buffer lies outside its body")
+            if length * 8 % max(width, 8):
+                raise Broken("a buffer ends within an entry")
             text = len(bits) == 3
             entries = 0 if text and k == 2 else rows + (text and k == 1)
             if length * 8 < entries * width and (k or gaps) and not (text and not rows):

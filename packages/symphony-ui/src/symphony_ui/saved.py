@@ -88,6 +88,9 @@ def load_book(path: str | os.PathLike[str]) -> Book:
 
 
 Made = TypeVar("Made", Page, Book)
+_MISFITS = (
+    KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError, NotImplementedError,
+)  # fmt: skip
 
 
 def _checked(path: Any, make: Callable[[], Made]) -> Made:
@@ -98,7 +101,7 @@ def _checked(path: Any, make: Callable[[], Made]) -> Made:
         raise
     except SymphonyError as error:
         raise FormatError(f"{path} does not fit together: {error}") from error
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError) as error:
+    except _MISFITS as error:
         raise FormatError(f"{path} cannot be read: {error!r}"[:300]) from error
 
 

@@ -32,7 +32,7 @@ class Component:
         ...     esm = "export default { render({ctx, el}) { el.textContent = ctx.rows; } }"
         ...     column: str
         >>> Violin("score", title="Scores").options()
-        {'column': 'score', 'title': 'Scores'}
+        {'title': 'Scores', 'column': 'score'}
     """
 
     esm: ClassVar[str | Path | None] = None

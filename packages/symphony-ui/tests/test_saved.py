@@ -536,6 +536,15 @@ def test_what_does_not_fit_together_says_what_it_is(old, new, message, whole, tm
     assert re.search(message, str(made)), made
 
 
+@pytest.mark.parametrize("share", [0.1, 0.3, 0.5, 0.7, 0.9, 1.0])
+def test_a_packed_block_that_is_damaged_anywhere_is_refused(share, whole, tmp_path):
+    found = re.search('id="block:data" data-encoding="gzip[+]base64">([^<]*)', whole)
+    raw = bytearray(base64.b64decode(found[1]))
+    raw[10 + int(share * (len(raw) - 11))] ^= 0xFF
+    made = attempt(whole.replace(found[1], base64.b64encode(raw).decode()), tmp_path / "a.html")
+    assert "block:data is broken" in str(made)
+
+
 def test_media_that_a_page_does_not_show_are_refused(tmp_path):
     class Markup(Text):
         def item(self, value):

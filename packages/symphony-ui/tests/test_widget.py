@@ -28,9 +28,8 @@ class Browser:
     def change(self, seq, origin="view-1", **changes):
         """Sets the state as a view does."""
         state = {**self.state["state"], **changes}
-        self.widget.set_state(
-            {"_state": json.dumps({"state": state, "origin": origin, "seq": seq})}
-        )
+        message = {"state": state, "origin": origin, "seq": seq}
+        self.widget.set_state({"_state": json.dumps(message, separators=(",", ":"))})
 
     def ask(self, **content):
         self.widget._handle_custom_msg(content, [])
@@ -91,6 +90,13 @@ def test_a_change_in_one_view_reaches_the_others_and_does_not_echo(page):
     two.change(1, origin="view-2", selection={"rows": "Ag=="})
     assert page.selected.tolist() == [2]
     assert [len(one.states), len(two.states)] == [2, 2]
+
+
+def test_what_python_sends_is_not_read_back(page, monkeypatch):
+    browser = Browser(page)
+    monkeypatch.setattr(page.session, "receive", lambda message: pytest.fail("it was read back"))
+    page.filter = "x > 0.5"
+    assert len(browser.states) == 1
 
 
 def test_older_numbers_of_a_view_are_ignored(page):

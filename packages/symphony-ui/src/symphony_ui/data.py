@@ -10,6 +10,7 @@ import numpy as np
 from arro3.core import Array, DataType, Table
 from numpy.typing import NDArray
 
+from symphony_ui.columns import clean
 from symphony_ui.errors import ColumnError, FormatError, SymphonyError
 
 READABLE = (
@@ -66,7 +67,7 @@ def read(data: Any) -> Source:
 
 def _named(names: Sequence[Any]) -> tuple[list[str], tuple[str, ...]]:
     """Column names as text, all different, with a note where some were not text."""
-    texts = [str(name) for name in names]
+    texts = [clean(str(name)) for name in names]
     for k, name in enumerate(texts):
         if name in texts[:k]:
             raise ColumnError(f"two columns are named {name!r}: rename one")
@@ -218,10 +219,7 @@ def _of_arrow(data: Any) -> Source:
         return _of_narwhals(data)
     columns: list[Any] = [_one_array(table.column(k)) for k in range(table.num_columns)]
     if not table.num_rows:
-        columns = [
-            [] if DataType.is_null(field.type) else Array([], type=field.type)
-            for field in table.schema
-        ]
+        columns = [_nothing(field.type) for field in table.schema]
 
     def take(rows: NDArray[np.int64]) -> Any:
         import narwhals
@@ -233,6 +231,13 @@ def _of_arrow(data: Any) -> Source:
             return Table.from_arrays([c.take(at) for c in columns], names=table.column_names)
 
     return _source(table.column_names, columns, take)
+
+
+def _nothing(kind: DataType) -> Any:
+    """A column of no rows."""
+    if DataType.is_dictionary(kind):
+        return Coded(np.zeros(0, dtype=np.int32), [])
+    return [] if DataType.is_null(kind) else Array([], type=kind)
 
 
 def _of_narwhals(data: Any) -> Source:

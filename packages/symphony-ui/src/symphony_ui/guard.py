@@ -1,54 +1,14 @@
-"""Who is let in to the live page, and the headers that every answer has."""
+"""Who is let in to the live page: by the right host, from the page itself, with the token."""
 
 import secrets
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+
+from symphony_ui.responses import HEADERS, refuse
 
 if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
     from starlette.types import ASGIApp, Receive, Scope, Send
-
-POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
-    "img-src 'self' data: blob:; media-src 'self' data: blob:; base-uri 'none'; "
-    "form-action 'none'; frame-ancestors 'none'"
-)
-HEADERS = {
-    "Content-Security-Policy": POLICY,
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-    "Cross-Origin-Resource-Policy": "same-origin",
-    "Cross-Origin-Opener-Policy": "same-origin",
-    "Cache-Control": "no-store",
-}
-
-
-def respond(body: bytes, kind: str, status: int = 200, **headers: str) -> "Response":
-    """A response of bytes with the headers that all have."""
-    from starlette.responses import Response
-
-    return Response(body, status, {**HEADERS, **headers}, media_type=kind)
-
-
-def refuse(status: int, text: str) -> "Response":
-    """A response that says why there is no other."""
-    return respond(text.encode(), "text/plain", status)
-
-
-def ranged(wanted: str | None, body: bytes, kind: str) -> "Response":
-    """The bytes, or the one range of them that was asked for."""
-    if wanted is None or not wanted.startswith("bytes=") or "," in wanted:
-        return respond(body, kind, **{"Accept-Ranges": "bytes"})
-    first, _, last = wanted.removeprefix("bytes=").strip().partition("-")
-    if not (first + last).isdecimal() or len(first + last) > 30:
-        return respond(body, kind, **{"Accept-Ranges": "bytes"})
-    start = int(first) if first else max(0, len(body) - int(last))
-    end = min(int(last) if first and last else len(body) - 1, len(body) - 1)
-    if start > end:
-        return respond(b"", kind, 416, **{"Content-Range": f"bytes */{len(body)}"})
-    span = {"Accept-Ranges": "bytes", "Content-Range": f"bytes {start}-{end}/{len(body)}"}
-    return respond(body[start : end + 1], kind, 206, **span)
 
 
 class Guard:
@@ -57,8 +17,9 @@ class Guard:
     def __init__(self, app: "ASGIApp", token: str, port: int, names: set[str], most: int) -> None:
         from starlette.middleware.trustedhost import TrustedHostMiddleware
 
-        bare = sorted(name.strip("[]") if name.startswith("[") else name for name in names)
-        self.app: ASGIApp = TrustedHostMiddleware(app, bare, www_redirect=False)
+        names = {name.lower() for name in names}
+        known = sorted(names | {name.strip("[]") for name in names})
+        self.app: ASGIApp = TrustedHostMiddleware(app, known, www_redirect=False)
         self.token = token
         self.most = most
         self.cookie = f"symphony-{port}"
@@ -66,7 +27,7 @@ class Guard:
         self.origins = {f"http://{host}" for host in self.hosts}
 
     async def __call__(self, scope: "Scope", receive: "Receive", send: "Send") -> None:
-        """Passes a request on, or refuses it."""
+        """Answers a request, or hands it on to the app."""
         if scope["type"] != "http":
             return
         from starlette.requests import Request
@@ -106,8 +67,7 @@ class Guard:
         """The token becomes a cookie and leaves the address."""
         from starlette.responses import RedirectResponse
 
-        path = urlsplit(str(request.url)).path
-        answer = RedirectResponse(path if path == "/" else "/", 303, headers=HEADERS)
+        answer = RedirectResponse("/", 303, headers=HEADERS)
         answer.set_cookie(self.cookie, self.token, httponly=True, samesite="strict", path="/")
         return answer
 

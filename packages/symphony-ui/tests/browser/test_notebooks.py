@@ -273,6 +273,7 @@ def test_marimo_shows_the_page_and_the_next_cell_reads_it(visit, marimo, data):
     seen.wait_visible(400)
     seen.drag(seen.page.locator('svg[data-column="x"]'), (0.3, 0.5), (0.6, 0.5))
     seen.until(lambda: seen.visible() != 400)
+    seen.until(lambda: marimo_answer(seen)[0])  # Python hears of it a moment later
     keep = check_brush(seen, marimo_answer(seen), data)
     seen.page.get_by_role("button", name="Select visible").first.click()
     seen.until(lambda: seen.page.locator(".sym-selection b").count())

@@ -237,7 +237,8 @@ def _nothing(kind: DataType) -> Any:
     """A column of no rows."""
     if DataType.is_dictionary(kind):
         return Coded(np.zeros(0, dtype=np.int32), [])
-    return [] if DataType.is_null(kind) else Array([], type=kind)
+    none: list[Any] = []
+    return none if DataType.is_null(kind) else Array(none, type=kind)
 
 
 def _of_narwhals(data: Any) -> Source:

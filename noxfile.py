@@ -127,6 +127,23 @@ def thorough(session: nox.Session) -> None:
     )  # fmt: skip
 
 
+@nox.session(default=False, venv_backend="none")
+def js(session: nox.Session) -> None:
+    """The browser side of symphony-ui: types, tests, and a rebuild that must give what is there."""
+    package = ROOT / "packages" / "symphony-ui"
+    if '"resolved"' in (package / "js" / "package-lock.json").read_text():
+        session.error("js/package-lock.json holds addresses: make it with js/.npmrc in force")
+    built = sorted((package / "src" / "symphony_ui" / "static").iterdir())
+    before = [path.read_bytes() for path in built]
+    with session.chdir(package / "js"):
+        session.run("npm", "ci", "--no-progress", external=True)
+        for step in ("check", "test", "build"):
+            session.run("npm", "run", "--silent", step, external=True)
+    for path, content in zip(built, before, strict=True):
+        if path.read_bytes() != content:
+            session.error(f"{path.name} is not what js/ builds: commit the new one")
+
+
 @nox.session(default=False)
 def bench(session: nox.Session) -> None:
     """`-- PACKAGE [options]`: its races against its peers, in an environment of their own."""

@@ -29,6 +29,14 @@ def test_the_verdict_follows_the_stated_rule(bare, kept, verdict):
     assert from_file.judge(runs) == verdict
 
 
+def test_one_seed_is_reported_with_its_interval_and_several_with_their_range():
+    def run(right):
+        return Run(Accuracy(right, 100), Accuracy(1, 2), 1.0, 1.0, 0.0, {})
+
+    assert from_file._probe([run(80)]) == str(Accuracy(80, 100))
+    assert from_file._probe([run(80), run(70), run(78)]) == "76.0 % (70.0 to 80.0 over seeds)"
+
+
 def test_the_station_runs_whole_at_a_tiny_size(monkeypatch):
     images = importlib.import_module("tenfold.data.images")
     monkeypatch.setattr(images, "fashion_mnist", lambda: images.Split("tiny", *tiny(images), ()))

@@ -26,6 +26,34 @@ def test_shuffled_labels_are_at_chance(probe):
     assert probe(x, shuffled, test, test_labels).value < 0.5
 
 
+def test_the_linear_probe_is_ridge_regression_on_one_hot_labels():
+    x, labels = clusters(200, 5, spread=1.5)
+    test, test_labels = clusters(400, 6, spread=1.5)
+    mean, std = x.double().mean(0), x.double().std(0, correction=0)
+    a, b = (x - mean) / std, (test - mean) / std
+    ones = torch.ones(200, 1, dtype=torch.float64)
+    targets = torch.cat([torch.eye(3)[labels], torch.zeros(5, 3)]).double()
+    for ridge in (1e-3, 3.0):
+        penalty = (ridge * 200) ** 0.5 * torch.eye(5, 6, dtype=torch.float64)  # no bias in it
+        design = torch.cat([torch.cat([a, ones], 1), penalty])
+        weights = torch.linalg.lstsq(design, targets).solution
+        answers = (b @ weights[:5] + weights[5]).argmax(1)
+        want = int((answers == test_labels).sum())
+        assert linear_probe(x, labels, test, test_labels, ridge=ridge) == Accuracy(want, 400)
+
+
+def test_the_neighbour_probe_is_the_vote_of_the_nearest_by_angle():
+    x, labels = clusters(60, 7, spread=1.0)
+    test, test_labels = clusters(40, 8, spread=1.0)
+    right = 0
+    for row, label in zip(test, test_labels, strict=True):
+        angles = [float(row @ other / (row.norm() * other.norm())) for other in x]
+        nearest = sorted(range(60), key=lambda i: -angles[i])[:7]
+        votes = [sum(int(labels[i]) == c for i in nearest) for c in range(3)]
+        right += votes.index(max(votes)) == int(label)
+    assert knn_probe(x, labels, test, test_labels, k=7) == Accuracy(right, 40)
+
+
 @given(shift=st.floats(-100, 100), scale=st.floats(0.01, 100))
 def test_the_linear_probe_does_not_see_shift_or_scale(shift, scale):
     x, labels = clusters(90, 3, spread=0.7)

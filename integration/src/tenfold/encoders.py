@@ -10,9 +10,7 @@ def small_encoder(channels: int = 1) -> nn.Sequential:
     """Return three strided convolutions, 32-64-128: ``(B, C, H, W) -> (B, 128)``, 93,000 weights.
 
     Example:
-        >>> from itertools import pairwise
-
-    import torch
+        >>> import torch
         >>> small_encoder()(torch.zeros(5, 1, 28, 28)).shape
         torch.Size([5, 128])
     """

@@ -127,7 +127,10 @@ class Run:
 
 
 class Trace:
-    """Entropy and reconstruction of two fixed views of fixed images, at chosen steps."""
+    """Entropy and reconstruction of two fixed views of fixed images, at chosen steps.
+
+    What is trained is in eval mode meanwhile; a teacher normalises by its batch, as when it taught.
+    """
 
     def __init__(self, method: Method, images: Tensor, total: int, *, points: int = 24) -> None:
         generator = torch.Generator().manual_seed(0)

@@ -39,16 +39,13 @@ class Accuracy:
         return f"{100 * self.value:.1f} % ({100 * low:.1f} to {100 * high:.1f}, n={self.n})"
 
 
-def linear_probe(
-    train: Tensor, labels: Tensor, test: Tensor, test_labels: Tensor, *, ridge: float = 1e-3
-) -> Accuracy:
-    """Return the test accuracy of ridge regression on one-hot labels, in closed form.
+def probe_answers(train: Tensor, labels: Tensor, test: Tensor, *, ridge: float = 1e-3) -> Tensor:
+    """Return the classes ``(M,)`` by ridge regression on one-hot labels, in closed form.
 
     Args:
         train: ``(N, F)`` features.
         labels: ``(N,)`` int64.
         test: ``(M, F)`` features.
-        test_labels: ``(M,)`` int64.
         ridge: penalty on standardised features, as a share of N.
     """
     x, mean, std = _standardise(train.double())
@@ -57,7 +54,22 @@ def linear_probe(
     gram = x.T @ x + ridge * len(x) * torch.eye(x.shape[1], dtype=torch.float64, device=x.device)
     weights = torch.linalg.solve(gram, x.T @ centred)  # (F, classes)
     scores = ((test.double() - mean) / std) @ weights + targets.mean(0)
-    return _accuracy(scores.argmax(1), test_labels)
+    return scores.argmax(1)
+
+
+def linear_probe(
+    train: Tensor, labels: Tensor, test: Tensor, test_labels: Tensor, *, ridge: float = 1e-3
+) -> Accuracy:
+    """Return the test accuracy of `probe_answers`.
+
+    Args:
+        train: ``(N, F)`` features.
+        labels: ``(N,)`` int64.
+        test: ``(M, F)`` features.
+        test_labels: ``(M,)`` int64.
+        ridge: penalty on standardised features, as a share of N.
+    """
+    return _accuracy(probe_answers(train, labels, test, ridge=ridge), test_labels)
 
 
 def knn_probe(

@@ -2,10 +2,11 @@
 
 import json
 import os
+import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +74,7 @@ def _results(todo: Sequence[Task], execute: Callable[[Task], dict[str, Any]], jo
         for task in todo:
             yield task, *_timed(execute, task)
         return
-    with ProcessPoolExecutor(jobs, get_context("spawn"), initializer=_one_thread) as pool:
+    with ProcessPoolExecutor(jobs, get_context("spawn"), initializer=_begin) as pool:
         pending = {pool.submit(_timed, execute, task): task for task in todo}
         for future in as_completed(pending):
             yield pending[future], *future.result()
@@ -84,10 +85,18 @@ def _timed(execute: Callable[[Task], dict[str, Any]], task: Task) -> tuple[dict[
     return execute(task), time.perf_counter() - start
 
 
-def _one_thread() -> None:
+def _begin() -> None:
+    """One torch thread, and an end with the parent: a worker of a killed study waits for ever."""
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     import torch
 
     torch.set_num_threads(1)
+
+
+def _end_with_parent() -> None:
+    if (parent := parent_process()) is not None:
+        parent.join()
+        os._exit(1)
 
 
 class _appender:

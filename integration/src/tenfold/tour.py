@@ -3,25 +3,24 @@
 import argparse
 import ast
 import importlib.util
+import shutil
 import sys
+import textwrap
 import time
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from tqdm import tqdm
 
 from tenfold import cache
-from tenfold.page import Entry, write_page
-from tenfold.station import Context, StationResult
+from tenfold.page import Entry, station_pages, write_page
+from tenfold.station import PACKAGES, Context, StationResult
 
 STATIONS = Path(__file__).parent / "stations"
-ORDER = (
-    "er_ssl", "ema_scaling", "deeppcr", "act_steer", "duet",
-    "homssl", "lv_ssl", "randaug_study", "vpsa_fair", "symphony_ui",
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -33,12 +32,14 @@ class Description:
         claim: the paper's claim, in one sentence.
         budget_s: how long it may take on two cores, in seconds.
         needs: import names of the packages whose stations run before it.
+        error: why the source cannot be read, or empty.
     """
 
     path: Path
     claim: str
     budget_s: int
-    needs: tuple[str, ...]
+    needs: tuple[str, ...] = ()
+    error: str = ""
 
     @property
     def name(self) -> str:
@@ -51,23 +52,36 @@ def describe(path: Path) -> Description:
 
     Raises:
         ValueError: if the module has no class ``Station`` with these as literals.
+        SyntaxError: if it is no Python.
     """
     found: dict[str, Any] = {"needs": ()}
-    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+    for node in ast.parse(path.read_bytes(), str(path)).body:
         if isinstance(node, ast.ClassDef) and node.name == "Station":
             for line in node.body:
                 if isinstance(line, ast.Assign | ast.AnnAssign) and line.value:
                     target = line.target if isinstance(line, ast.AnnAssign) else line.targets[0]
-                    found[ast.unparse(target)] = ast.literal_eval(line.value)
-    if not {"claim", "budget_s"} <= set(found):
-        raise ValueError(f"{path} has no class Station with a claim and a budget_s")
-    return Description(path, found["claim"], found["budget_s"], tuple(found["needs"]))
+                    if ast.unparse(target) in ("claim", "budget_s", "needs"):
+                        found[ast.unparse(target)] = ast.literal_eval(line.value)
+    claim, budget_s, needs = found.get("claim"), found.get("budget_s"), found["needs"]
+    if not isinstance(claim, str) or not isinstance(budget_s, int):
+        raise ValueError(f"{path.name} has no class Station with a text claim and a whole budget_s")
+    if not isinstance(needs, tuple) or not all(isinstance(need, str) for need in needs):
+        raise ValueError(f"{path.name}: needs must be a tuple of package names, got {needs!r}")
+    return Description(path, claim, budget_s, tuple(need.replace("-", "_") for need in needs))
 
 
 def discover(folder: Path = STATIONS) -> dict[str, Description]:
-    """Return the stations of a folder by name, in the tour's order, unknown ones last."""
-    found = [describe(path) for path in sorted(folder.glob("[!_]*.py"))]
-    found.sort(key=lambda d: ORDER.index(d.name) if d.name in ORDER else len(ORDER))
+    """Return the stations of a folder by name, in the tour's order, unknown ones last.
+
+    One that cannot be read is there too, with its ``error``.
+    """
+    found = []
+    for path in sorted(folder.glob("[!_]*.py")):
+        try:
+            found.append(describe(path))
+        except (ValueError, SyntaxError) as error:
+            found.append(Description(path, "", 0, error=f"{type(error).__name__}: {error}"))
+    found.sort(key=lambda d: PACKAGES.index(d.name) if d.name in PACKAGES else len(PACKAGES))
     return {description.name: description for description in found}
 
 
@@ -103,8 +117,12 @@ def run_station(description: Description, context: Context) -> StationResult:
     if spec is None or spec.loader is None:
         raise ImportError(f"{description.path} cannot be imported")
     module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses and pickle look their module up by name
     spec.loader.exec_module(module)
-    return module.Station().run(context)
+    result = module.Station().run(context)
+    if not isinstance(result, StationResult):
+        raise TypeError(f"run must return a StationResult, got {type(result).__name__}")
+    return result
 
 
 def walk(
@@ -132,16 +150,15 @@ def walk(
     for name in names:
         station = stations[name]
         lost = [need for need in station.needs if need not in results]
-        if lost:
-            yield Entry(name, station.claim, None, f"needs {', '.join(lost)}, which failed", 0.0)
+        why = station.error or (f"needs {', '.join(lost)}, which failed" if lost else "")
+        if why:
+            yield Entry(name, station.claim, None, why, 0.0)
             continue
         keys[name] = cache.key_of(station.path, options, [keys[need] for need in station.needs])
         place = folder / name / keys[name]
         known = None if fresh else cache.load(place)
         if known is None:
-            entry = _run(station, options, {need: results[need] for need in station.needs})
-            if entry.result is not None:
-                cache.save(place, entry.result, entry.seconds)
+            entry = _run(station, options, {need: results[need] for need in station.needs}, place)
         else:
             entry = Entry(name, station.claim, known[0], "", known[1], cached=True)
         if entry.result is not None:
@@ -150,15 +167,18 @@ def walk(
 
 
 def _run(
-    station: Description, options: Mapping[str, Any], needs: Mapping[str, StationResult]
+    station: Description,
+    options: Mapping[str, Any],
+    needs: Mapping[str, StationResult],
+    place: Path,
 ) -> Entry:
+    """Run a station and keep its result; one that cannot be drawn or kept has failed."""
     start = time.perf_counter()
     with tqdm(desc=f"  {station.name}", disable=None, leave=False) as bar:
 
         def progress(done: int, total: int) -> None:
-            bar.total, bar.n = total, done
-            bar.update(0)
-            bar.refresh()
+            bar.total = total
+            bar.update(done - bar.n)  # draws ten times a second at most
 
         root = options["data_root"]
         context = Context(
@@ -170,15 +190,28 @@ def _run(
             results=needs,
         )
         try:
-            result, error = run_station(station, context), ""
-        except Exception:  # a station may break in any way; the others go on
-            result, error = None, traceback.format_exc(limit=-6)
-    return Entry(station.name, station.claim, result, error, time.perf_counter() - start)
+            result = run_station(station, context)
+            entry = Entry(station.name, station.claim, result, "", time.perf_counter() - start)
+            station_pages(entry)
+            cache.save(place, result, entry.seconds)
+        except (Exception, SystemExit) as error:  # it may break in any way; the others go on
+            why = f"{traceback.format_exception_only(error)[-1].strip()}\n\n"
+            why += "".join(traceback.format_exception(error, limit=-6))
+            seconds = time.perf_counter() - start
+            entry = Entry(station.name, station.claim, None, why, seconds)
+    return entry
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message} (see --help)\n")
 
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    command = argparse.ArgumentParser(prog="tour", description=__doc__)
+    command = _Parser(prog="tour", description=__doc__)
     command.add_argument("--only", nargs="+", default=[], metavar="PACKAGE", help="run some only")
     command.add_argument("--fresh", action="store_true", help="forget what is cached")
     command.add_argument("--seeds", type=int, default=1, help="seeds a station (1)")
@@ -199,7 +232,8 @@ def main(argv: Sequence[str] | None = None, *, folder: Path = STATIONS) -> int:
         if args.scale == "paper" and args.data_root is None:
             raise ValueError("--scale paper needs --data-root DIR, where CIFAR-10 is")
         names = choose(stations, args.only)
-    except ValueError as error:
+        args.out.mkdir(parents=True, exist_ok=True)
+    except (ValueError, OSError) as error:
         print(f"tour: {error}", file=sys.stderr)
         return 2
     options = {
@@ -209,14 +243,17 @@ def main(argv: Sequence[str] | None = None, *, folder: Path = STATIONS) -> int:
         "data_root": str(args.data_root.resolve()) if args.data_root else None,
     }
     entries: list[Entry] = []
-    interrupted = False
+    page = args.out / "index.html"
     steps = walk(stations, names, args.out / "cache", options, fresh=args.fresh)
+    interrupted = False
     try:
         for entry in tqdm(steps, total=len(names), desc="tour", unit="station", disable=None):
-            entries.append(entry)  # noqa: PERF402 - what is done must stay after Ctrl-C
+            entries.append(entry)
+            if not entry.cached:  # a tour that is killed leaves the page of what is done
+                write_page(page, entries, options, pending=names[len(entries) :])
     except KeyboardInterrupt:
         interrupted = True
-    page = write_page(args.out / "index.html", entries, options)
+    write_page(page, entries, options, pending=names[len(entries) :])
     print(summary(entries))
     print(f"\n{page.resolve()}")
     if interrupted:
@@ -225,14 +262,25 @@ def main(argv: Sequence[str] | None = None, *, folder: Path = STATIONS) -> int:
     return 1 if any(entry.result is None for entry in entries) else 0
 
 
-def summary(entries: Sequence[Entry]) -> str:
-    """The table that the tour ends with."""
+def summary(entries: Sequence[Entry], *, width: int | None = None) -> str:
+    """Return the table that the tour ends with, as wide as the terminal."""
+    width = width or shutil.get_terminal_size((120, 24)).columns
+    text = max(24, (width - 13 - 17 - 6 - 8) // 2)
+    widths = (13, text, text, 17, 6)
+    rows = [("package", "the paper's claim", "here", "verdict", "took"), *map(_row, entries)]
     lines = []
-    for entry in entries:
-        took = "cached" if entry.cached else f"{entry.seconds:.0f} s"
-        found = entry.result.headline if entry.result else entry.error.strip().splitlines()[-1]
-        lines.append(f"{entry.name.replace('_', '-'):14} {entry.verdict:18} {took:>7}  {found}")
-    return "\n".join(lines)
+    for row in rows:
+        cells = [textwrap.wrap(cell, w) or [""] for cell, w in zip(row, widths, strict=True)]
+        for parts in zip_longest(*cells, fillvalue=""):
+            padded = (part.ljust(w) for part, w in zip(parts, widths, strict=True))
+            lines.append("  ".join(padded).rstrip())
+        lines.append("" if lines[1:] else "  ".join("-" * w for w in widths))
+    return "\n".join(lines).rstrip()
+
+
+def _row(entry: Entry) -> tuple[str, ...]:
+    took = "cached" if entry.cached else f"{entry.seconds:.0f} s"
+    return entry.name.replace("_", "-"), entry.claim, entry.headline, entry.verdict, took
 
 
 if __name__ == "__main__":

@@ -135,14 +135,16 @@ def main() -> None:
     """Fill the journal."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--jobs", type=int, default=2, help="processes, one thread each")
-    parser.add_argument("--smoke", action="store_true", help="seconds instead of an hour")
-    parser.add_argument("--journal", type=Path, default=HERE / "journal.jsonl")
+    parser.add_argument("--smoke", action="store_true", help="a minute instead of an hour")
+    parser.add_argument("--journal", type=Path, help="default: beside this file; smoke in build/")
     args = parser.parse_args()
     size = SIZES["smoke" if args.smoke else "full"]
-    tuned = run_tasks(tuning_tasks(size), execute, args.journal, jobs=args.jobs, label="tuning")
+    folder = HERE.parents[2] / "build" / "er-ssl-smoke" if args.smoke else HERE
+    journal = args.journal or folder / "journal.jsonl"
+    tuned = run_tasks(tuning_tasks(size), execute, journal, jobs=args.jobs, label="tuning")
     arms = arm_tasks(size, best(tuned))
-    run_tasks(arms, execute, args.journal, jobs=args.jobs, label="arms")
-    run_tasks(curve_tasks(size), execute, args.journal, jobs=args.jobs, label="curves")
+    run_tasks(arms, execute, journal, jobs=args.jobs, label="arms")
+    run_tasks(curve_tasks(size), execute, journal, jobs=args.jobs, label="curves")
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ EPOCHS = {"small": 4, "paper": 100}
 BATCH = {"small": 256, "paper": 512}
 ROWS = 16384  # of the memory comparison
 ARMS = ("bare distillation", "bare distillation + ER", "SimCLR", "SimCLR + ER")
+KEPT = 10_000  # images of either part whose features the next stations get
 RULE = (
     "Reproduced means, for every seed: bare distillation ends with a spread of the embeddings "
     "below 0.15 and its entropy in the lowest tenth between floor and ceiling, and with the "
@@ -66,6 +67,7 @@ class Station:
         jobs = [(seed, arm) for seed in range(context.seeds) for arm in ARMS]
         steps = schedule.steps(len(split.train))
         runs: dict[str, list[Run]] = {}
+        features_of: dict[str, np.ndarray] = {}
         for n, (seed, arm) in enumerate(jobs):
             if arm == ARMS[0]:
                 runs.setdefault("random init", []).append(_untrained(encoder, split, seed, context))
@@ -73,8 +75,12 @@ class Station:
             def progress(done: int, total: int, before: int = n * steps) -> None:
                 context.progress(before + done, len(jobs) * steps)
 
-            run = _trained(arm, encoder, features, split, schedule, seed, context, progress)
+            run, trained = _trained(
+                arm, encoder, features, split, schedule, seed, context, progress
+            )
             runs.setdefault(arm, []).append(run)
+            if seed == 0 and arm == ARMS[-1]:
+                features_of = _features(trained, split, context)
         memory = _memory()
         verdict = judge(runs)
         return StationResult(
@@ -90,6 +96,7 @@ class Station:
                 "The random encoder's probe is a strong baseline at this size: look at spread, "
                 "rank and entropy.",
             ],
+            arrays=features_of,
         )
 
 
@@ -110,7 +117,7 @@ def _trained(
     seed: int,
     context: Context,
     progress: Callable[[int, int], None],
-) -> "Run":
+) -> tuple["Run", "nn.Module"]:
     import torch
 
     from tenfold.methods import fit, seeded
@@ -122,9 +129,21 @@ def _trained(
         method = _method(arm, drawn, features)
     for module in method.modules:
         module.to(context.device)
-    return fit(
-        method, split, schedule=schedule, seed=seed, device=context.device, progress=progress
-    )
+    run = fit(method, split, schedule=schedule, seed=seed, device=context.device, progress=progress)
+    return run, method.encoder
+
+
+def _features(encoder: "nn.Module", split: Any, context: Context) -> dict[str, np.ndarray]:
+    """The encoder's features of the first training and test images, as half precision."""
+    import torch
+
+    from tenfold.training import embed
+
+    parts = {"train": split.train[:KEPT], "test": split.test[:KEPT]}
+    return {
+        name: embed(encoder, torch.tensor(images, device=context.device)).cpu().numpy().astype("f2")
+        for name, images in parts.items()
+    }
 
 
 def _method(arm: str, encoder: "nn.Module", features: int) -> "Method":
@@ -164,12 +183,21 @@ def _mean(values: list[float]) -> float:
 
 def _headline(runs: dict[str, list["Run"]]) -> str:
     bare, kept = runs[ARMS[0]], runs[ARMS[1]]
+    probes = [_probe(several) for several in (bare, kept)]
     return (
         f"spread {_mean([r.std for r in bare]):.2f} of 1 without the entropy (collapse), "
         f"{_mean([r.std for r in kept]):.2f} with it; effective rank "
         f"{_mean([r.rank for r in bare]):.0f} and {_mean([r.rank for r in kept]):.0f}; probe "
-        f"{bare[0].probe} and {kept[0].probe}"
+        f"{probes[0]} and {probes[1]}"
     )
+
+
+def _probe(runs: list["Run"]) -> str:
+    """One seed: share and interval over test images. Several: their mean and range."""
+    if len(runs) == 1:
+        return str(runs[0].probe)
+    shares = [100 * run.probe.value for run in runs]
+    return f"{_mean(shares):.1f} % ({min(shares):.1f} to {max(shares):.1f} over seeds)"
 
 
 def _tables(runs: dict[str, list["Run"]], memory: dict[str, float]) -> dict[str, dict[str, Any]]:

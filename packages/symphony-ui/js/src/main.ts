@@ -1,20 +1,18 @@
 // One module for every host: anywidget calls render, a page with the element symphony-page starts by itself.
 
+import { BOOK_ID, startBook } from "./hosts/book.ts";
 import { startLive } from "./hosts/live.ts";
 import { SPEC_ID, startSaved } from "./hosts/saved.ts";
 import { render } from "./hosts/widget.ts";
+import { showFailure } from "./ui/shell.tsx";
 
 async function start(page: HTMLElement): Promise<void> {
   try {
-    await (document.getElementById(SPEC_ID) ? startSaved(page) : startLive(page));
+    const book = document.getElementById(BOOK_ID);
+    await (book ? startBook(page, book) : document.getElementById(SPEC_ID) ? startSaved(page) : startLive(page));
     requestAnimationFrame(() => requestAnimationFrame(() => (page.dataset.ready = "true")));
   } catch (error) {
-    page.classList.add("symphony");
-    const text = document.createElement("p");
-    text.className = "sym-notice";
-    text.setAttribute("role", "alert");
-    text.textContent = `This page could not be shown: ${(error as Error).message}`;
-    page.replaceChildren(text);
+    showFailure(page, error as Error);
     throw error;
   }
 }

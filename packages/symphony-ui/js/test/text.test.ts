@@ -73,3 +73,10 @@ test("Markdown ends on any text", () => {
     for (const b of blocks(text)) if ("text" in b) flat(inline(b.text));
   }
 });
+
+test("a backslash keeps a character of Markdown as it is", () => {
+  const escaped = String.raw`decay \*\* kappa, er\_ssl, \[a\](b), \\ and \x`;
+  const found = inline(escaped);
+  assert.ok(found.every((part) => typeof part === "string"));
+  assert.equal(found.join(""), String.raw`decay ** kappa, er_ssl, [a](b), \ and \x`);
+});

@@ -1,5 +1,5 @@
 // A safe subset of Markdown, made into elements, never into markup: headings, paragraphs, lists, quotes, code,
-// emphasis, and links to http and https.
+// emphasis, links to http and https; a backslash before \\ ` * _ [ ] keeps it as it is.
 
 import type { ComponentChildren, VNode } from "preact";
 import type { ViewSpec } from "../core/types.ts";
@@ -50,7 +50,7 @@ export function blocks(source: string): Block[] {
   return out;
 }
 
-const INLINE = /`([^`]+)`|\*\*([^*]+)\*\*|__([^_]+)__|\*([^*\s][^*]*)\*|\b_([^_]+)_\b|\[([^\]]+)\]\(([^()\s]+)\)/;
+const INLINE = /\\([\\`*_[\]])|`([^`]+)`|\*\*([^*]+)\*\*|__([^_]+)__|\*([^*\s][^*]*)\*|\b_([^_]+)_\b|\[([^\]]+)\]\(([^()\s]+)\)/;
 
 /** Emphasis, code and links of one piece of text. */
 export function inline(text: string): ComponentChildren[] {
@@ -58,10 +58,14 @@ export function inline(text: string): ComponentChildren[] {
   let rest = text;
   for (let m; (m = INLINE.exec(rest)); rest = rest.slice(m.index + m[0].length)) {
     if (m.index) out.push(rest.slice(0, m.index));
-    if (m[1]) out.push(<code>{m[1]}</code>);
-    else if (m[2] ?? m[3]) out.push(<strong>{inline((m[2] ?? m[3])!)}</strong>);
-    else if (m[4] ?? m[5]) out.push(<em>{inline((m[4] ?? m[5])!)}</em>);
-    else if (/^https?:\/\//i.test(m[7])) out.push(<a href={m[7]} target="_blank" rel="noopener noreferrer">{m[6]}</a>);
+    const [, plain, code] = m;
+    const strong = m[3] ?? m[4];
+    const em = m[5] ?? m[6];
+    if (plain) out.push(plain);
+    else if (code) out.push(<code>{code}</code>);
+    else if (strong) out.push(<strong>{inline(strong)}</strong>);
+    else if (em) out.push(<em>{inline(em)}</em>);
+    else if (/^https?:\/\//i.test(m[8])) out.push(<a href={m[8]} target="_blank" rel="noopener noreferrer">{m[7]}</a>);
     else out.push(m[0]);
   }
   if (rest) out.push(rest);

@@ -3,7 +3,7 @@
 import { Component, render as mount, type ComponentChildren } from "preact";
 
 import type { Store } from "../core/store.ts";
-import type { TabSpec, ViewSpec } from "../core/types.ts";
+import type { ViewSpec } from "../core/types.ts";
 import { Card, Message } from "./card.tsx";
 import { StoreContext, useStore } from "./context.tsx";
 import { Custom } from "./custom.tsx";
@@ -22,22 +22,30 @@ export function show(element: Element, store: Store): () => void {
   };
 }
 
+/** Says why there is no page. */
+export function showFailure(element: Element, error: Error): void {
+  element.classList.add("symphony");
+  mount(<p class="sym-notice" role="alert">This page could not be shown: {error.message}</p>, element);
+}
+
+/** Control+Z undoes, with Shift it does again; in a text field it is the field's own. */
+export function undoKey(store: Store, event: KeyboardEvent): void {
+  const typing = (event.target as Element).closest?.("input[type=text], textarea, select");
+  if (typing || !(event.ctrlKey || event.metaKey) || event.key.toLowerCase() !== "z") return;
+  if (event.shiftKey) store.redo();
+  else store.undo();
+  event.preventDefault();
+  event.stopPropagation();
+}
+
 function Page() {
   const store = useStore();
   const { layout, title, toolbar } = store.spec;
   const tab = layout.find((t) => t.tab === store.state.value.tab) ?? layout[0];
   const full = toolbar !== false;
-  const onKeyDown = (event: KeyboardEvent) => {
-    const typing = (event.target as Element).closest?.("input[type=text], textarea, select");
-    if (typing || !(event.ctrlKey || event.metaKey) || event.key.toLowerCase() !== "z") return;
-    if (event.shiftKey) store.redo();
-    else store.undo();
-    event.preventDefault();
-    event.stopPropagation();
-  };
   return (
-    <div class="sym-page" onKeyDown={onKeyDown}>
-      {full && <div class="sym-title"><h1>{title}</h1>{layout.length > 1 && <Tabs tabs={layout} now={tab} />}</div>}
+    <div class="sym-page" onKeyDown={(event) => undoKey(store, event)}>
+      {full && <div class="sym-title"><h1>{title}</h1>{layout.length > 1 && <Tabs names={layout.map((t) => t.tab)} now={tab.tab} go={(name) => store.set({ tab: name })} uid={store.uid.bind(store)} />}</div>}
       {full && <Toolbar />}
       <Notices />
       {tab && (
@@ -53,31 +61,31 @@ function Page() {
   );
 }
 
-function Tabs({ tabs, now }: { tabs: TabSpec[]; now: TabSpec }) {
-  const store = useStore();
-  const go = (k: number, list: HTMLElement) => {
-    const next = tabs[(k + tabs.length) % tabs.length];
-    store.set({ tab: next.tab });
-    (list.children[tabs.indexOf(next)] as HTMLElement).focus();
-  };
+interface TabsProps {
+  names: string[];
+  now: string;
+  go(name: string): unknown;
+  uid(id: string): string;
+}
+
+export function Tabs({ names, now, go, uid }: TabsProps) {
   const onKeyDown = (event: KeyboardEvent) => {
-    const at = tabs.indexOf(now);
-    const list = event.currentTarget as HTMLElement;
-    if (event.key === "ArrowRight") go(at + 1, list);
-    else if (event.key === "ArrowLeft") go(at - 1, list);
-    else if (event.key === "Home") go(0, list);
-    else if (event.key === "End") go(tabs.length - 1, list);
-    else return;
+    const n = names.length;
+    const steps: Record<string, number> = { ArrowRight: names.indexOf(now) + 1, ArrowLeft: names.indexOf(now) - 1 + n, Home: 0, End: n - 1 };
+    const next = steps[event.key];
+    if (next === undefined) return;
+    go(names[next % n]);
+    ((event.currentTarget as HTMLElement).children[next % n] as HTMLElement).focus();
     event.preventDefault();
   };
   return (
     <div class="sym-tabs" role="tablist" aria-label="Pages" onKeyDown={onKeyDown}>
-      {tabs.map((tab, k) => (
+      {names.map((name, k) => (
         <button
-          type="button" role="tab" key={tab.tab} id={store.uid(`tab-${k}`)} aria-selected={tab === now} aria-controls={tab === now ? store.uid(`panel-${k}`) : undefined} tabindex={tab === now ? 0 : -1}
-          onClick={() => store.set({ tab: tab.tab })}
+          type="button" role="tab" key={name} id={uid(`tab-${k}`)} aria-selected={name === now} aria-controls={name === now ? uid(`panel-${k}`) : undefined} tabindex={name === now ? 0 : -1}
+          onClick={() => go(name)}
         >
-          {tab.tab}
+          {name}
         </button>
       ))}
     </div>

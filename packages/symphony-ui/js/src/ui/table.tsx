@@ -30,9 +30,9 @@ export function Compare({ view }: { view: ViewSpec }) {
 function Rows({ view, title, names, size }: { view: ViewSpec; title: string; names: string[]; size?: number }) {
   const store = useStore();
   const columns = names.map((name) => store.column(name)!);
-  const height = view.options.height ?? 380;
   const has = (type: string) => columns.some((c) => c.media?.type === type);
   const rowHeight = size ? (has("image") ? size + 10 : has("text") || columns.some((c) => c.kind === "text") ? 84 : has("audio") ? 44 : ROW) : has("image") ? PICTURE_ROW : ROW;
+  const height = view.options.height ?? Math.min(380, ROW + Math.max(2, store.spec.rows) * rowHeight + 2);
   const active = useSignal(0);
   const total = useSignal(store.spec.rows);
   const win = useWindow(total.value, rowHeight, height - ROW);

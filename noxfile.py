@@ -127,6 +127,23 @@ def thorough(session: nox.Session) -> None:
     )  # fmt: skip
 
 
+@nox.session(default=False, venv_backend="none")
+def js(session: nox.Session) -> None:
+    """The browser side of symphony-ui: types, tests, and a rebuild that must give what is there."""
+    package = ROOT / "packages" / "symphony-ui"
+    if '"resolved"' in (package / "js" / "package-lock.json").read_text():
+        session.error("js/package-lock.json holds addresses: make it with js/.npmrc in force")
+    built = sorted((package / "src" / "symphony_ui" / "static").iterdir())
+    before = [path.read_bytes() for path in built]
+    with session.chdir(package / "js"):
+        session.run("npm", "ci", "--no-progress", external=True)
+        for step in ("check", "test", "build"):
+            session.run("npm", "run", "--silent", step, external=True)
+    for path, content in zip(built, before, strict=True):
+        if path.read_bytes() != content:
+            session.error(f"{path.name} is not what js/ builds: commit the new one")
+
+
 @nox.session(default=False)
 def bench(session: nox.Session) -> None:
     """`-- PACKAGE [options]`: its races against its peers, in an environment of their own."""
@@ -160,6 +177,9 @@ def build_twice(session: nox.Session, package: str) -> list[Path]:
             session.error(f"{name}: two builds differ ({digests[0][:12]} and {digests[1][:12]})")
         session.log(f"{name}  {path.stat().st_size / 1e3:.1f} kB  sha256 {digests[0][:12]}")
     wheels = [str(path) for path in first.values() if path.suffix == ".whl"]
+    compiled = (ROOT / "packages" / package / "hatch_build.py").exists()
+    if any(wheel.endswith("-none-any.whl") == compiled for wheel in wheels):
+        session.error(f"{wheels}: a compiled package is for one platform, a pure one for any")
     group_run(session, "build", "check-wheel-contents", *wheels)
     group_run(session, "build", "twine", "check", "--strict", *map(str, first.values()))
     return list(first.values())

@@ -1,5 +1,8 @@
 """Sphinx configuration: offline, MyST and autodoc (`uv run nox -s docs`)."""
 
+import importlib.util
+from pathlib import Path
+
 project = "Tenfold"
 author = "The Tenfold authors"
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
@@ -17,3 +20,18 @@ autodoc_default_options = {"members": True, "show-inheritance": True}
 napoleon_google_docstring = True
 napoleon_numpy_docstring = False
 napoleon_custom_sections = [("Source", "notes")]
+
+
+def live_pages(app: object, error: Exception | None) -> None:
+    """Write the saved page that symphony-ui's documentation shows."""
+    if error is None and app.builder.format == "html":
+        path = Path(__file__).parents[1] / "packages" / "symphony-ui" / "tools" / "digits.py"
+        spec = importlib.util.spec_from_file_location("digits_page", path)
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        module.digits().save(Path(app.outdir) / "symphony-ui" / "digits.html")
+
+
+def setup(app: object) -> None:
+    """Connect what is made beside the text."""
+    app.connect("build-finished", live_pages)

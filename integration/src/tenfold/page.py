@@ -151,7 +151,11 @@ def _lines(figure: Lines) -> "Page":
     from symphony_ui import Page
 
     x_label, y_label = _different(figure.x_label, figure.y_label)
-    x, y, name, low, high = [], [], [], [], []
+    x: list[float] = []
+    y: list[float] = []
+    low: list[float] = []
+    high: list[float] = []
+    name: list[str] = []
     for series in figure.series:
         banded = len(series.low) > 0
         x += [float(v) for v in series.x]
@@ -215,12 +219,12 @@ def _long(column: Sequence[Any]) -> bool:
     return any(isinstance(value, str) and len(value) > WIDE for value in column)
 
 
-def _pictures(column: Sequence[Any]) -> bool:
+def _pictures(column: Sequence[Any] | np.ndarray) -> bool:
     """Whether a column's values are images."""
     return any(isinstance(value, np.ndarray) for value in column)
 
 
-def _column(column: Sequence[Any]) -> list[Any]:
+def _column(column: Sequence[Any] | np.ndarray) -> list[Any]:
     """A column as symphony-ui reads it: of one kind; texts where the values are mixed."""
     values = [v.item() if isinstance(v, np.generic) else v for v in column]
     kinds = {type(v) for v in values if v is not None}

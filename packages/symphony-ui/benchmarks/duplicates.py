@@ -1,6 +1,6 @@
 """Race of the exact near-duplicate search against scikit-learn and faiss, in one process.
 
-    python benchmarks/duplicates.py [--rows 20000] [--dim 128] [--rounds 5] [--json FILE]
+    python benchmarks/duplicates.py [--rows 20000] [--dim 128] [--rounds 5] [--json FILE] [--readme]
 
 First the pairs found are compared with those of a float64 product of all rows with all rows and
 with each peer's; then the contestants run in turn, round after round, with a rest between them so
@@ -18,6 +18,7 @@ from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 
 import numpy as np
+from _readme import rewrite_readme
 from sklearn.neighbors import NearestNeighbors
 from symphony_ui.analysis import duplicates
 
@@ -94,6 +95,7 @@ def main() -> None:
     parser.add_argument("--cosine", type=float, default=0.98)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--json", metavar="FILE")
+    parser.add_argument("--readme", action="store_true", help="rewrite the README's table")
     arguments = parser.parse_args()
     X = planted(arguments.rows, arguments.dim)
     searches = contestants(X, arguments.cosine)
@@ -114,16 +116,23 @@ def main() -> None:
     medians = {name: statistics.median(times) for name, times in seconds.items()}
     base = medians["symphony-ui"]
     threads = os.environ.get("OMP_NUM_THREADS", os.cpu_count())
-    print(
-        f"{arguments.rows} x {arguments.dim}, cosine >= {arguments.cosine}, {len(must)} pairs, "
-        f"{threads} threads, medians of {arguments.rounds}, load {os.getloadavg()[0]:.1f}, "
-        f"Python {platform.python_version()}, numpy {np.__version__}"
-    )
-    print(f"{'':14} {'version':>12} {'seconds':>8} {'ratio':>6} {'missed':>7} {'false':>6}")
+    lines = [
+        "| exact search of near duplicates | x our time | pairs missed | false pairs |",
+        "|---|---|---|---|",
+    ]
     for name, median in medians.items():
         wrong = errors[name]
-        row = f"{name:14} {installed(name):>12} {median:8.3f} {median / base:6.2f}"
-        print(f"{row} {wrong['missed']:7} {wrong['false']:6}")
+        cells = f"{name} {installed(name)} | {median / base:.2f} | {wrong['missed']}"
+        lines.append(f"| {cells} | {wrong['false']} |")
+    note = (
+        f"{arguments.rows:,} x {arguments.dim}, cosine at least {arguments.cosine}, {len(must)} "
+        f"pairs, {threads} threads, medians of {arguments.rounds} turns, numpy {np.__version__}. "
+        "Made by `uv run nox -s bench -- symphony-ui --readme`."
+    )
+    text = "\n".join([*lines, "", note])
+    print(f"{text}\nours: {base:.3f} s; load {os.getloadavg()[0]:.1f}, {platform.machine()}")
+    if arguments.readme:
+        rewrite_readme("duplicates", text)
     if arguments.json:
         ratios = {name: median / base for name, median in medians.items()}
         result = {"rows": arguments.rows, "dim": arguments.dim, "cosine": arguments.cosine}

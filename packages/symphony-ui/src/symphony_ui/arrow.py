@@ -83,7 +83,7 @@ def codes(array: Array) -> tuple[NDArray[np.int64], list[Any]]:
     wide = values.astype(np.int64)
     if gaps is not None:
         wide[gaps] = -1
-    labels = dictionary_dictionary(array).to_pylist()
+    labels: list[Any] = list(dictionary_dictionary(array).to_pylist())
     if None in labels:
         wide[np.isin(wide, [k for k, label in enumerate(labels) if label is None])] = -1
         labels = ["" if label is None else label for label in labels]
@@ -115,7 +115,9 @@ def array_of(column: Column, *, display: bool = False) -> Array:
             small = column.extent is None or max(map(abs, column.extent)) < 2**31
             return _nullable(values, missing, DataType.int32() if small else DataType.float64())
         narrow = display and values.dtype == np.float64 and not column.integer
-        return Array.from_numpy(np.ascontiguousarray(values.astype(np.float32) if narrow else values))
+        return Array.from_numpy(
+            np.ascontiguousarray(values.astype(np.float32) if narrow else values)
+        )
     if column.kind == "time":
         return _nullable(values, missing, DataType.int64()).cast(DataType.timestamp("ms", tz="UTC"))
     if column.kind == "bool":

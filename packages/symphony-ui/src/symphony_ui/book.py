@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
+from symphony_ui.columns import clean
 from symphony_ui.errors import FormatError, SizeError, SymphonyError
 from symphony_ui.files import replace_file
 from symphony_ui.html import document, json_element, page_parts, size_text
@@ -34,7 +35,7 @@ class Book:
     """
 
     def __init__(self, tabs: Mapping[str, Page | Sequence[Page]], *, title: str = "Book") -> None:
-        self.title = str(title)
+        self.title = clean(str(title))
         self.tabs: dict[str, tuple[Page, ...]] = {}
         for name, pages in tabs.items():
             listed = (pages,) if isinstance(pages, Page) else tuple(pages)

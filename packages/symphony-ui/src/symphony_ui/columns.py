@@ -1,4 +1,4 @@
-"""Columns as a page holds them: few kinds, one way of missing, nothing that a browser would bend."""
+"""Columns as a page holds them: few kinds, one way of missing, nothing that a browser bends."""
 
 import warnings
 from collections.abc import Iterable, Mapping, Sequence

@@ -15,6 +15,8 @@ COLUMN_OPTIONS = (
     "media", "caption", "slider", "similarity",
 )  # fmt: skip
 
+TAKEN = ("esm", "type", "options", "module")  # names that no option can have
+
 
 @dataclass_transform(frozen_default=True)
 @dataclass(frozen=True)
@@ -30,7 +32,7 @@ class Component:
         ...     esm = "export default { render({ctx, el}) { el.textContent = ctx.rows; } }"
         ...     column: str
         >>> Violin("score", title="Scores").options()
-        {'column': 'score', 'title': 'Scores'}
+        {'title': 'Scores', 'column': 'score'}
     """
 
     esm: ClassVar[str | Path | None] = None
@@ -43,9 +45,14 @@ class Component:
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
+        for name in inspect.get_annotations(cls):  # Python compiles them
+            if not name.isidentifier():
+                raise SymphonyError(f"an option cannot be named {name!r}: call it otherwise")
         if "type" not in cls.__dict__:
             cls.type = cls.__name__.lower()
-        dataclass(frozen=True)(cls)
+        for made in fields(dataclass(frozen=True)(cls)):
+            if made.name in TAKEN:
+                raise SymphonyError(f"an option cannot be named {made.name!r}: call it otherwise")
 
     def options(self) -> dict[str, Any]:
         """What the browser is told, without what is left to its default."""
@@ -81,8 +88,6 @@ def _beside(cls: type) -> Path:
 
 
 def _read(path: Path, who: str) -> str:
-    if not path.is_file() and not path.is_absolute():
-        path = Path(path.name) if Path(path.name).is_file() else path
     try:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -103,7 +108,7 @@ def plain(value: Any) -> Any:
         return {str(key): plain(held) for key, held in value.items()}
     if hasattr(value, "tolist"):
         return plain(value.tolist())
-    if isinstance(value, (list, tuple, set, frozenset)):
+    if isinstance(value, (list, tuple)):
         return [plain(held) for held in value]
     raise SymphonyError(f"an option must be text, a number, a list or a mapping, got {value!r}")
 
@@ -266,17 +271,32 @@ def columns_named(component: Component) -> Iterator[tuple[str, str]]:
     """The options of a built-in component that name a column, and the names."""
     for option in COLUMN_OPTIONS:
         value = getattr(component, option, None)
-        for name in [value] if isinstance(value, str) else value or ():
-            yield option, name
+        if value is not None:
+            yield from (
+                (option, n) for n in (value if isinstance(value, (list, tuple)) else [value])
+            )
+
+
+class _Restored(Component):
+    """A component of the user's own out of a saved page: its options are data and name nothing."""
+
+    held: Mapping[str, Any]
+
+    def options(self) -> dict[str, Any]:
+        return plain(self.held)
 
 
 def restored(kind: str, options: Mapping[str, Any], esm: str | None) -> Component:
-    """The component of a page's spec."""
+    """The component of a page's spec that nobody vouches for.
+
+    Raises:
+        FormatError: if it is none.
+    """
+    if not isinstance(kind, str) or not isinstance(options, Mapping):
+        raise FormatError(f"a component has a type and options, got {kind!r} and {options!r}"[:200])
     cls = BUILT_IN.get(kind)
     if cls is None:
-        names = [name for name in options if name not in ("title", "height", "width")]
-        body = {"__annotations__": dict.fromkeys(names, Any), "esm": esm, "type": kind}
-        cls = type(kind, (Component,), body)
+        return type("Restored", (_Restored,), {"esm": esm, "type": kind})(options)
     try:
         return cls(**options)
     except TypeError as error:

@@ -100,7 +100,9 @@ def _of_numpy(name: str, raw: NDArray[Any], kind: str | None) -> Converted:
     if form == "b":
         return Converted(of_bools(name, raw, gaps))
     if form == "M":
-        return Converted(of_times(name, raw if gaps is None else np.where(gaps, np.datetime64("NaT"), raw)))
+        return Converted(
+            of_times(name, raw if gaps is None else np.where(gaps, np.datetime64("NaT"), raw))
+        )
     if form == "m":
         return _seconds(name, raw, gaps)
     if form == "S":
@@ -125,7 +127,7 @@ def _of_arrow(name: str, raw: Array, kind: str | None) -> Converted:
         if form.value_type is not None and DataType.is_string(form.value_type):
             at, labels = codes(raw)
             return Converted(of_codes(name, at, labels, "dictionary"))
-        return _of_objects(name, raw.to_pylist(), kind)
+        return _of_objects(name, list(raw.to_pylist()), kind)
     if DataType.is_boolean(form):
         return Converted(of_bools(name, *primitive(raw)))
     if DataType.is_integer(form):
@@ -134,7 +136,9 @@ def _of_arrow(name: str, raw: Array, kind: str | None) -> Converted:
         raw, form = raw.cast(DataType.float64()), DataType.float64()
     if DataType.is_floating(form):
         values, gaps = primitive(raw)
-        return Converted(of_floats(name, values if gaps is None else np.where(gaps, np.nan, values)))
+        return Converted(
+            of_floats(name, values if gaps is None else np.where(gaps, np.nan, values))
+        )
     if DataType.is_timestamp(form) or DataType.is_date(form):
         zone = form.tz if DataType.is_timestamp(form) else None
         values, gaps = primitive(raw.cast(DataType.timestamp("ms", tz=zone)).cast(DataType.int64()))
@@ -146,7 +150,7 @@ def _of_arrow(name: str, raw: Array, kind: str | None) -> Converted:
         unit = np.timedelta64(1, form.time_unit or "s")
         values, gaps = primitive(raw.cast(DataType.int64()))
         return _seconds(name, values * unit, gaps)
-    return _of_objects(name, raw.to_pylist(), kind)
+    return _of_objects(name, list(raw.to_pylist()), kind)
 
 
 def _of_objects(name: str, raw: list[Any], kind: str | None) -> Converted:
@@ -161,7 +165,9 @@ def _of_objects(name: str, raw: list[Any], kind: str | None) -> Converted:
     if forms == {"int"}:
         return _of_python_ints(name, values, gaps)
     if forms <= {"int", "float"}:
-        return Converted(of_floats(name, np.array([np.nan if v is None else float(v) for v in values])))
+        return Converted(
+            of_floats(name, np.array([np.nan if v is None else float(v) for v in values]))
+        )
     if forms == {"text"}:
         return Converted(of_texts(name, values, kind=kind))
     if forms == {"time"}:
@@ -175,7 +181,9 @@ def _of_objects(name: str, raw: list[Any], kind: str | None) -> Converted:
     if "nested" in forms:
         first = next(v for v in values if v is not None and _form(v) == "nested")
         return Converted(Nested(values, f"{type(first).__name__} objects"))
-    texts = of_texts(name, [None if v is None else str(v) for v in values], kind=kind, dtype="object")
+    texts = of_texts(
+        name, [None if v is None else str(v) for v in values], kind=kind, dtype="object"
+    )
     if len(forms) == 1:
         return Converted(texts)
     mixed = f"Column {name} mixes {' and '.join(sorted(forms))}: it is shown as text."

@@ -7,12 +7,23 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from arro3.core import Array, Table
+from arro3.core import Array, DataType, Table
 from numpy.typing import NDArray
 
+from symphony_ui.columns import clean
 from symphony_ui.errors import ColumnError, FormatError, SymphonyError
 
-READABLE = (".parquet", ".csv", ".tsv", ".arrow", ".feather", ".arrows", ".jsonl", ".ndjson", ".npz")
+READABLE = (
+    ".parquet",
+    ".csv",
+    ".tsv",
+    ".arrow",
+    ".feather",
+    ".arrows",
+    ".jsonl",
+    ".ndjson",
+    ".npz",
+)
 
 
 @dataclass(frozen=True)
@@ -56,10 +67,12 @@ def read(data: Any) -> Source:
 
 def _named(names: Sequence[Any]) -> tuple[list[str], tuple[str, ...]]:
     """Column names as text, all different, with a note where some were not text."""
-    texts = [str(name) for name in names]
+    texts = [clean(str(name)) for name in names]
     for k, name in enumerate(texts):
         if name in texts[:k]:
             raise ColumnError(f"two columns are named {name!r}: rename one")
+        if "\0" in name:  # Arrow's C interface ends names there, and aborts
+            raise ColumnError(f"the name of column {name!r} holds NUL: rename it")
     odd = [text for text, name in zip(texts, names, strict=True) if not isinstance(name, str)]
     note = f"The names of {len(odd)} columns are no text and were made so: {', '.join(odd[:5])}."
     return texts, (note,) if odd else ()
@@ -163,7 +176,9 @@ def _pandas_values(series: Any) -> Any:
         return Coded(np.asarray(series.cat.codes), list(series.cat.categories))
     if not isinstance(series.dtype, np.dtype) and series.dtype.kind in "iub":  # nullable
         gaps = np.asarray(series.isna())
-        return np.ma.masked_array(series.fillna(series.dtype.type(0)).to_numpy(dtype=_numpy_type(name)), gaps)
+        return np.ma.masked_array(
+            series.fillna(series.dtype.type(0)).to_numpy(dtype=_numpy_type(name)), gaps
+        )
     return np.asarray(series)
 
 
@@ -202,9 +217,9 @@ def _of_arrow(data: Any) -> Source:
         table = Table.from_arrow(data).combine_chunks()
     except Exception:  # polars exports columns without a type as arro3 does not read them
         return _of_narwhals(data)
-    columns = [_one_array(table.column(k)) for k in range(table.num_columns)]
+    columns: list[Any] = [_one_array(table.column(k)) for k in range(table.num_columns)]
     if not table.num_rows:
-        columns = [Array([], type=field.type) for field in table.schema]
+        columns = [_nothing(field.type) for field in table.schema]
 
     def take(rows: NDArray[np.int64]) -> Any:
         import narwhals
@@ -216,6 +231,14 @@ def _of_arrow(data: Any) -> Source:
             return Table.from_arrays([c.take(at) for c in columns], names=table.column_names)
 
     return _source(table.column_names, columns, take)
+
+
+def _nothing(kind: DataType) -> Any:
+    """A column of no rows."""
+    if DataType.is_dictionary(kind):
+        return Coded(np.zeros(0, dtype=np.int32), [])
+    none: list[Any] = []
+    return none if DataType.is_null(kind) else Array(none, type=kind)
 
 
 def _of_narwhals(data: Any) -> Source:
@@ -264,7 +287,10 @@ def _read_file(path: Path, ending: str) -> Any:
     if ending == ".parquet":
         return io.read_parquet(path, batch_size=2**17).read_all()
     if ending in (".csv", ".tsv"):
-        options: dict[str, Any] = {"has_header": True, "delimiter": "\t" if ending == ".tsv" else ","}
+        options: dict[str, Any] = {
+            "has_header": True,
+            "delimiter": "\t" if ending == ".tsv" else ",",
+        }
         schema = io.infer_csv_schema(path, **options)
         return io.read_csv(path, schema, **options).read_all()
     if ending in (".jsonl", ".ndjson"):

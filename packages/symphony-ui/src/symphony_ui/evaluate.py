@@ -92,7 +92,9 @@ def scalar(column: Any, value: Any) -> Any:
         if kind == "number":
             return float(value)
         if kind == "time":
-            raise FilterError(f"{json.dumps(column.name)} is a time: write @2024-01-31, not {value}")
+            raise FilterError(
+                f"{json.dumps(column.name)} is a time: write @2024-01-31, not {value}"
+            )
         if column.big and value == int(value):
             return int(value)
     elif isinstance(value, str):
@@ -162,12 +164,11 @@ def _integers(values: NDArray[Any], test: Callable[[Any, Any], Any], against: in
 
 
 def _bin(column: Column, lo: Any, hi: Any) -> Mask:
-    values = column.values.astype(np.float64)
-    kept = ~np.isnan(values)
+    kept = ~column.missing
     if lo is not None:
-        kept &= values >= scalar(column, lo)
+        kept &= compare(column, ">=", lo)
     if hi is not None:
-        kept &= values < scalar(column, hi)
+        kept &= compare(column, "<", hi)
     return kept
 
 

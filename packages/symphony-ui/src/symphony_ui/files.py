@@ -1,5 +1,6 @@
 """Files that are there whole or not at all."""
 
+import errno
 import os
 import tempfile
 from pathlib import Path
@@ -7,9 +8,12 @@ from pathlib import Path
 
 def replace_file(path: str | os.PathLike[str], content: bytes) -> Path:
     """Writes a file beside its place and moves it there; the path."""
-    target = Path(path)
-    folder = target.parent
-    handle, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=folder)
+    target = Path(os.path.realpath(path))  # a link stays one, what it points to is replaced
+    if target.is_dir():
+        raise IsADirectoryError(errno.EISDIR, "is a folder, a file was to be written", str(path))
+    if not target.parent.is_dir():
+        raise FileNotFoundError(errno.ENOENT, "no such folder", str(target.parent))
+    handle, name = tempfile.mkstemp(prefix=".symphony-", dir=target.parent)
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(content)
@@ -20,4 +24,4 @@ def replace_file(path: str | os.PathLike[str], content: bytes) -> Path:
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
-    return target
+    return Path(path)

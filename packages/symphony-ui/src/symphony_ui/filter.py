@@ -1,4 +1,4 @@
-"""Filters: which rows are kept, as a closed grammar of JSON arrays that nothing evaluates as code."""
+"""Filters: which rows are kept, as a closed grammar of JSON arrays; nothing runs as code."""
 
 import datetime as dt
 import math
@@ -57,7 +57,7 @@ class Filter:
         raise FilterError("a filter is neither true nor false: join filters by &, | and ~")
 
     def __str__(self) -> str:
-        from symphony_ui.parse import print_tree
+        from symphony_ui.printing import print_tree
 
         return print_tree(self.tree)
 
@@ -150,7 +150,9 @@ def literal(value: object) -> Any:
         return {"int": str(value)} if abs(value) > EXACT else value
     if isinstance(value, float):
         if not math.isfinite(value):
-            raise FilterError(f"a filter holds finite numbers, got {value}: use is_missing() for NaN")
+            raise FilterError(
+                f"a filter holds finite numbers, got {value}: use is_missing() for NaN"
+            )
         return value
     if isinstance(value, (dt.date, np.datetime64)):
         return {"time": milliseconds(value)}
@@ -246,7 +248,13 @@ def _value(value: Any) -> None:
         if key == "time" and _finite(held) and held == int(held) and FIRST <= held <= LAST:
             return
         digits = held[1:] if isinstance(held, str) and held[:1] == "-" else held
-        if key == "int" and isinstance(digits, str) and digits.isdecimal() and len(digits) < 80:
+        if (
+            key == "int"
+            and isinstance(digits, str)
+            and digits.isascii()
+            and digits.isdecimal()
+            and len(digits) < 80
+        ):
             return
     elif isinstance(value, (str, bool)) or _finite(value):
         return

@@ -7,7 +7,7 @@ import html
 import json
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib import resources
 from typing import TYPE_CHECKING, Any
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from symphony_ui.page import Page
 
 ARROW = "application/vnd.apache.arrow.stream"
+CELLS = 50_000_000  # so many are tried, whatever the file may take: they may shrink
 SAMPLE, SLICE = 64 * 1024, 4 * 1024
 
 
@@ -30,8 +31,10 @@ def asset(name: str) -> str:
 
 def inline_json(value: Any) -> str:
     """JSON that may stand in a script element: no character in it can end the element."""
-    text = json.dumps(value, ensure_ascii=False, allow_nan=False, sort_keys=True, separators=(",", ":"))
-    return re.sub("[<>&\u2028\u2029]", lambda found: f"\\u{ord(found[0]):04x}", text)
+    text = json.dumps(
+        value, ensure_ascii=False, allow_nan=False, sort_keys=True, separators=(",", ":")
+    )
+    return re.sub("[<>&\u2028\u2029\ud800-\udfff]", lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def inline_script(text: str) -> str:
@@ -43,7 +46,7 @@ def inline_script(text: str) -> str:
     if "\0" in text:
         raise FormatError("a module must not hold the character NUL")
     text = text.replace("\r\n", "\n").replace("\r", "\n")
-    return re.sub(r"<(?=/script|!--|script)", r"\\x3c", text, flags=re.IGNORECASE)
+    return re.sub(r"<(?=/script|!--)", r"\\x3c", text, flags=re.IGNORECASE)
 
 
 def registration(name: str, module: str) -> str:
@@ -78,7 +81,7 @@ def block_element(name: str, content: bytes) -> str:
     if shrinks(content):
         content, encoding = gzip.compress(content, compresslevel=6, mtime=0), "gzip+base64"
     body = base64.b64encode(content).decode()
-    name = html.escape(f"block:{name}", quote=True)
+    name = html.escape(f"block:{name}", quote=True).replace("\r", "&#13;")
     return f'<script type="{ARROW}" id="{name}" data-encoding="{encoding}">{body}</script>\n'
 
 
@@ -116,7 +119,7 @@ def page_parts(page: "Page", *, max_bytes: int, display: bool, key: str = "") ->
             "a page over Ibis cannot be saved, its rows stay in the database: make a page of "
             "page.frame() or of a sample"
         )
-    if page.rows * len(page.table.columns) > max_bytes:
+    if page.rows * len(page.table.columns) > max(max_bytes, CELLS):
         raise _too_large(page, None, max_bytes)
     blocks: dict[str, bytes] = {}
     if any(column.kind != "media" for column in page.table.columns):
@@ -124,7 +127,9 @@ def page_parts(page: "Page", *, max_bytes: int, display: bool, key: str = "") ->
     for name in page.table.media:
         blocks[f"media:{name}"] = page.block(f"media:{name}")
     spec = {**page.spec("saved"), "engine": "browser"}
-    spec["custom"] = {name: {} for name in page.all_modules()}  # their text stands in the scripts
+    spec["custom"] = {
+        name: dict[str, str]() for name in page.all_modules()
+    }  # their text stands in the scripts
     if key:
         drawn = [p for p in page.layout.all() if p.component.type != "markdown"]
         spec["toolbar"] = len(drawn) > 1  # a lone chart needs none
@@ -159,12 +164,12 @@ def json_element(id: str, value: Any) -> str:
 def _too_large(page: "Page", text: str | None, max_bytes: int) -> SizeError:
     """The error that says what weighs most."""
     assert page.table is not None
-    weights = {
-        column.name: len(page.block(f"media:{column.name}") if column.kind == "media" else b"")
-        if column.kind == "media" and text is not None
-        else _weight(column)
-        for column in page.table.columns
-    }
+    weights: dict[str, int] = {}
+    for column in page.table.columns:
+        if column.kind != "media":
+            weights[column.name] = _weight(column)
+        elif text is not None:
+            weights[column.name] = len(block_element("", page.block(f"media:{column.name}")))
     heaviest = sorted(weights, key=lambda name: -weights[name])[:3]
     listed = ", ".join(f"{name} ({size_text(weights[name])})" for name in heaviest)
     total = "" if text is None else f" takes {size_text(len(text.encode()))} and"
@@ -175,16 +180,12 @@ def _too_large(page: "Page", text: str | None, max_bytes: int) -> SizeError:
 
 
 def _weight(column: Any) -> int:
-    if column.kind == "media":
-        return 0
-    if column.rows > 200_000:  # a share of it says enough
-        keep = slice(None, None, column.rows // 100_000)
-        from dataclasses import replace
-
-        values, gaps = column.values[keep], column.gaps
-        part = replace(column, values=values, rows=len(values), gaps=None if gaps is None else gaps[keep])
-        return len(write_columns([part])) * column.rows // len(values)
-    return len(write_columns([column]))
+    """About how much a column takes in the file."""
+    share = max(1, column.rows // 100_000)  # of a long column a part says enough
+    values, gaps = column.values[::share], column.gaps
+    gaps = None if gaps is None else gaps[::share]
+    part = replace(column, values=values, rows=len(values), gaps=gaps)
+    return len(block_element("", write_columns([part]))) * share
 
 
 def size_text(size: float) -> str:

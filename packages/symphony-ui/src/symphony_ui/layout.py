@@ -22,7 +22,7 @@ from symphony_ui.components import (
 from symphony_ui.errors import ColumnError, FormatError, SymphonyError
 from symphony_ui.parse import nearest
 
-Layout = Sequence[Component | Tab | Sequence[Component]]
+Layout = Component | Tab | Sequence[Component | Tab | Sequence[Component]]
 LABELS = ("label", "target", "class", "truth", "y_true")
 PREDICTIONS = ("pred", "prediction", "predicted", "predictions", "y_pred")
 
@@ -70,50 +70,70 @@ class Arranged:
         return found
 
 
-def arrange(layout: Layout, names: Sequence[str]) -> Arranged:
+def arrange(layout: Layout, columns: Sequence[Mapping[str, Any]]) -> Arranged:
     """The layout with ids, checked against the columns there are.
 
+    Args:
+        layout: rows of components, or tabs of them; a lone component is a layout too.
+        columns: as a page's spec lists them, with ``name`` and ``kind``.
+
     Raises:
-        ColumnError: if a component names a column that is not there.
+        ColumnError: if a component names a column that is not there, or as media one that is none.
         SymphonyError: if something in the layout is no component.
     """
-    tabs = list(layout)
+    lone = isinstance(layout, (Component, Tab))
+    tabs: list[Any] = [layout] if lone else _several(layout, "a layout")
     if any(isinstance(item, Tab) for item in tabs):
         if not all(isinstance(item, Tab) for item in tabs):
             raise SymphonyError("a layout holds tabs or rows of components, not both")
     else:
-        tabs = [Tab("Page", tabs)]  # type: ignore[list-item]
+        tabs = [Tab("Page", tabs)]
+    kinds = {str(column["name"]): str(column["kind"]) for column in columns}
     counts: dict[str, int] = {}
-    made = []
+    made: list[tuple[str, tuple[tuple[Placed, ...], ...]]] = []
     for tab in tabs:
-        rows = [_row(row, counts, names) for row in tab.rows]  # type: ignore[union-attr]
-        made.append((tab.name, tuple(rows)))  # type: ignore[union-attr]
+        held = [tab.rows] if isinstance(tab.rows, Component) else _several(tab.rows, "a tab")
+        made.append((str(tab.name), tuple(_row(row, counts, kinds) for row in held)))
     titles = [name for name, _ in made]
     if len(set(titles)) != len(titles):
         raise SymphonyError(f"tabs must have different names, got {titles}")
     return Arranged(tuple(made))
 
 
-def _row(row: Any, counts: dict[str, int], names: Sequence[str]) -> tuple[Placed, ...]:
-    out = []
-    for component in [row] if isinstance(row, (Component, type)) else row:
+def _several(held: Any, what: str) -> list[Any]:
+    if isinstance(held, (str, type, Mapping)) or not isinstance(held, Iterable):
+        raise SymphonyError(f"{what} holds components, got {held!r}{_hint(held)}")
+    return list(held)
+
+
+def _hint(held: Any) -> str:
+    return f": call it, {held.__name__}()" if isinstance(held, type) else ""
+
+
+def _row(row: Any, counts: dict[str, int], kinds: Mapping[str, str]) -> tuple[Placed, ...]:
+    out: list[Placed] = []
+    for component in [row] if isinstance(row, Component) else _several(row, "a layout"):
         if not isinstance(component, Component):
-            hint = f": call it, {component.__name__}()" if isinstance(component, type) else ""
-            raise SymphonyError(f"a layout holds components, got {component!r}{hint}")
+            raise SymphonyError(f"a layout holds components, got {component!r}{_hint(component)}")
         kind = component.type
         counts[kind] = counts.get(kind, 0) + 1
         if kind in BUILT_IN:
             for option, name in columns_named(component):
-                _known(f"{type(component).__name__}.{option}", name, names)
+                _known(f"{type(component).__name__}.{option}", option, name, kinds)
         out.append(Placed(f"{kind}-{counts[kind]}", component))
     return tuple(out)
 
 
-def _known(who: str, name: Any, names: Sequence[str]) -> None:
-    if name not in names:
+def _known(who: str, option: str, name: Any, kinds: Mapping[str, str]) -> None:
+    if not isinstance(name, str) or name not in kinds:
+        names = list(kinds)
         near = nearest(str(name), names)
         hint = f"did you mean {near!r}?" if near else f"there are {', '.join(names[:10]) or 'none'}"
         raise ColumnError(f"{who} names {name!r}, which is no column of the page: {hint}")
+    if option == "media" and kinds[name] != "media":
+        raise ColumnError(
+            f"{who} names {name!r}, which holds no media: pass the page media={{{name!r}: Image()}}"
+        )
 
 
 def arranged(raw: Any, custom: Mapping[str, str]) -> Arranged:
@@ -129,7 +149,10 @@ def arranged(raw: Any, custom: Mapping[str, str]) -> Arranged:
                     str(tab["tab"]),
                     tuple(
                         tuple(
-                            Placed(str(v["id"]), restored(v["type"], v["options"], custom.get(v["type"])))
+                            Placed(
+                                str(v["id"]),
+                                restored(v["type"], v["options"], custom.get(v["type"])),
+                            )
                             for v in row
                         )
                         for row in tab["rows"]
@@ -166,28 +189,34 @@ def auto(columns: Sequence[Mapping[str, Any]]) -> list[Tab]:
         columns: as a page's spec lists them, with ``name`` and ``kind``.
     """
     kinds = {column["name"]: column["kind"] for column in columns}
+    numbers = [name for name, kind in kinds.items() if kind == "number"]
     media = next((name for name, kind in kinds.items() if kind == "media"), None)
     label = _named(kinds, LABELS)
     prediction = _named(kinds, PREDICTIONS)
     caption = [name for name in (label, prediction) if name]
-    top: list[Component] = [Summary()]
-    for layer in layers(kinds, "projection_", "_x")[:1]:
-        if f"projection_{layer}_y" in kinds:
-            points = f"projection_{layer}_x", f"projection_{layer}_y"
-            top.append(Scatter(*points, color=label, media=media))
-    below = [Instances(media=media, caption=caption)] if media else []
-    tabs = [Tab("Data", [top, below, [Table()]] if below else [top, [Table()]])]
-    quality = [
+    points = [
+        Scatter(f"projection_{layer}_x", f"projection_{layer}_y", color=label, media=media)
+        for layer in layers(numbers, "projection_", "_x")
+        if f"projection_{layer}_y" in numbers
+    ]
+    rows: list[Sequence[Component]] = [[Summary(), *points[:1]]]
+    rows += [points[k : k + 2] for k in range(1, len(points), 2)]
+    rows += [[Instances(media=media, caption=caption)]] if media else []
+    tabs = [Tab("Data", [*rows, [Table()]])]
+    quality: list[Component] = [
         Duplicates(f"duplicates_{layer}", media=media, caption=caption)
-        for layer in layers(kinds, "duplicates_")
-    ] + [
+        for layer in layers(numbers, "duplicates_")
+    ]
+    quality += [
         Familiarity(f"familiarity_{layer}", by=label, media=media, caption=caption)
-        for layer in layers(kinds, "familiarity_")
+        for layer in layers(numbers, "familiarity_")
     ]
     if quality:
         tabs.append(Tab("Quality", quality))
     if label and prediction and kinds[label] == kinds[prediction]:
-        tabs.append(Tab("Model", [[ConfusionMatrix(label, prediction), Subgroups(label, prediction)]]))
+        tabs.append(
+            Tab("Model", [[ConfusionMatrix(label, prediction), Subgroups(label, prediction)]])
+        )
     return tabs
 
 

@@ -19,6 +19,7 @@ from symphony_ui.columns import Column, clean
 from symphony_ui.convert import Nested
 from symphony_ui.data import Coded
 from symphony_ui.errors import ColumnError, MediaError
+from symphony_ui.pixels import eight_bits, picture
 from symphony_ui.sniff import WEB, mime_of
 
 Item = tuple[str, bytes]
@@ -81,7 +82,9 @@ def _of_file(root: Path, name: str) -> bytes:
         base = root.resolve(strict=True)
         path = (base / name).resolve(strict=True)
         if not path.is_relative_to(base):
-            raise MediaError(f"{name!r} lies outside {str(root)!r}: pass root= a folder that holds it")
+            raise MediaError(
+                f"{name!r} lies outside {str(root)!r}: pass root= a folder that holds it"
+            )
         if not path.is_file():
             raise MediaError(f"{name!r} is no file")
         if path.stat().st_size > LARGEST:
@@ -106,10 +109,15 @@ class Image(Media):
     type = "image"
     size: int | None = field(default=64, kw_only=True)
 
+    def __post_init__(self) -> None:
+        if self.size is not None and not (type(self.size) is int and self.size > 0):
+            raise MediaError(f"size must be a number of pixels or None, got {self.size!r}")
+
     def item(self, value: Any) -> Item:
+        """The mime type and the bytes of an image."""
         if isinstance(value, Pillow.Image):
             return self._encoded(value, lossy=False)
-        if not isinstance(value, (Mapping, bytes, str, os.PathLike)) and hasattr(value, "__array__"):
+        if _is_array(value):
             return self._encoded(picture(np.asarray(value)), lossy=False)
         raw = self._read(value)
         mime = mime_of(raw)
@@ -120,21 +128,25 @@ class Image(Media):
         try:
             with Pillow.open(io.BytesIO(raw)) as image:
                 if image.width * image.height > PIXELS:
-                    raise MediaError(f"it has {image.width} x {image.height} pixels, which is too many")
+                    raise MediaError(
+                        f"it has {image.width} x {image.height} pixels, which is too many"
+                    )
                 if mime in WEB and (self.size is None or max(image.size) <= self.size):
                     image.load()  # so that broken files do not pass
                     return mime, raw
                 return self._encoded(ImageOps.exif_transpose(image), lossy=mime == "image/jpeg")
-        except (OSError, SyntaxError, ValueError, Pillow.DecompressionBombError) as error:
-            if isinstance(error, MediaError):
-                raise
+        except MediaError:
+            raise
+        except Exception as error:  # decoders raise whatever they stumble over
             raise MediaError(f"it is a broken image: {error}") from error
 
     def _encoded(self, image: Pillow.Image, *, lossy: bool) -> Item:
         """The image shrunk, as PNG, or as JPEG where nobody will see the difference."""
+        if image.mode[0] in "IF":
+            image = picture(eight_bits(np.asarray(image)))
         alpha = "A" in image.getbands() or "transparency" in image.info
         if image.mode not in ("L", "RGB", "RGBA"):
-            image = image.convert("RGBA" if alpha else "L" if image.mode in ("1", "I;16") else "RGB")
+            image = image.convert("RGBA" if alpha else "L" if image.mode == "1" else "RGB")
         if self.size is not None and max(image.size) > self.size:
             image = image.copy()
             image.thumbnail((self.size, self.size), Pillow.Resampling.LANCZOS)
@@ -146,28 +158,8 @@ class Image(Media):
         return "image/png", file.getvalue()
 
 
-def picture(array: NDArray[Any]) -> Pillow.Image:
-    """The image of an array ``(H, W)``, ``(H, W, 1 | 3 | 4)`` or ``(1 | 3 | 4, H, W)``.
-
-    Raises:
-        MediaError: if it has another shape, or floats outside 0 to 1.
-    """
-    if array.ndim == 3 and array.shape[0] in (1, 3, 4) and array.shape[2] not in (1, 3, 4):
-        array = np.moveaxis(array, 0, 2)
-    if array.ndim == 3 and array.shape[2] == 1:
-        array = array[..., 0]
-    good = array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (3, 4))
-    if not good or 0 in array.shape:
-        raise MediaError(f"its shape is {array.shape}: expected (H, W) or (H, W, 3)")
-    if array.dtype == bool:
-        array = array * np.uint8(255)
-    elif array.dtype.kind == "f":
-        if not ((array >= 0) & (array <= 1)).all():
-            raise MediaError("its floats leave 0 to 1: scale them, or pass uint8")
-        array = np.rint(array * 255).astype(np.uint8)
-    elif array.dtype != np.uint8:
-        raise MediaError(f"its dtype is {array.dtype}: expected uint8, bool or floats of 0 to 1")
-    return Pillow.fromarray(np.ascontiguousarray(array))
+def _is_array(value: Any) -> bool:
+    return hasattr(value, "__array__") and not isinstance(value, (str, bytes))
 
 
 @dataclass(frozen=True)
@@ -184,11 +176,11 @@ class Audio(Media):
     rate: int | None = field(default=None, kw_only=True)
 
     def item(self, value: Any) -> Item:
+        """The mime type and the bytes of a sound."""
         if isinstance(value, Mapping) and value.get("array") is not None:
             return _wave(np.asarray(value["array"]), value.get("sampling_rate", self.rate))
-        if not isinstance(value, (Mapping, bytes, str, os.PathLike)):
-            if hasattr(value, "__array__") or isinstance(value, list):
-                return _wave(np.asarray(value), self.rate)
+        if isinstance(value, list) or _is_array(value):
+            return _wave(np.asarray(value), self.rate)
         raw = self._read(value)
         mime = mime_of(raw)
         if mime is None or not mime.startswith("audio/"):
@@ -196,10 +188,10 @@ class Audio(Media):
         return mime, raw
 
 
-def _wave(samples: NDArray[Any], rate: int | None) -> Item:
+def _wave(samples: NDArray[Any], rate: Any) -> Item:
     """Samples as 16-bit WAV; floats lie in -1 to 1."""
-    if not rate:
-        raise MediaError("samples need their rate: pass Audio(rate=16000)")
+    if not isinstance(rate, (int, float, np.number)) or not 1 <= rate < 2**30:
+        raise MediaError(f"samples need their rate in Hz: pass Audio(rate=16000), got {rate!r}")
     if samples.ndim not in (1, 2) or (samples.ndim == 2 and not 1 <= samples.shape[1] <= 8):
         raise MediaError(f"its shape is {samples.shape}: expected (T,) or (T, channels)")
     if samples.dtype.kind == "f":
@@ -227,6 +219,7 @@ class Text(Media):
     type = "text"
 
     def item(self, value: Any) -> Item:
+        """The mime type and the bytes of a text."""
         return "text/plain", clean(str(value)).encode()
 
 
@@ -257,7 +250,7 @@ class MediaColumn:
             raise MediaError(f"{self.name!r}, row {row}: {error}") from error
         if made is None or len(made[1]) < 2**16:  # what was shrunk; files are the system's to keep
             while len(self._kept) > 2000:
-                self._kept.pop(next(iter(self._kept)))
+                self._kept.pop(next(iter(self._kept)), None)
             self._kept[row] = made
         return made
 

@@ -8,7 +8,8 @@ import io
 import json
 import os
 import re
-from collections.abc import Callable
+import zlib
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -22,18 +23,21 @@ from symphony_ui.columns import Column
 from symphony_ui.convert import Nested, convert
 from symphony_ui.data import Source, read
 from symphony_ui.errors import FormatError, SymphonyError
+from symphony_ui.ipc import check_stream
 from symphony_ui.layout import arranged
 from symphony_ui.media import Item, Media, MediaColumn
 from symphony_ui.page import Page
 from symphony_ui.session import read_annotations
+from symphony_ui.sniff import SHOWN
 from symphony_ui.state import State
 from symphony_ui.table import PageTable
 
 INFLATED = 2 * 2**30
 MODULE_HEAD = 10_000_000  # Vega's is that long before its export
-_ELEMENT = re.compile(r"<script\b([^>]*)>(.*?)</script>", re.DOTALL)
-_ATTRIBUTE = re.compile(r'([a-z-]+)="([^"]*)"')
-_REGISTRATION = re.compile(r'(\s*)\(globalThis\.symphonyComponents \?\?= \{\}\)\[("[^"]*")\] =')
+_ATTRIBUTE = re.compile(r'(?<![a-z-])([a-z-]+)="([^"]*)"')
+_REGISTRATION = re.compile(
+    r'\(globalThis\.symphonyComponents \?\?= \{\}\)\[("(?:[^"\\]|\\.)*")\] ='
+)
 
 
 def load(path: str | os.PathLike[str]) -> Page:
@@ -63,6 +67,9 @@ def load(path: str | os.PathLike[str]) -> Page:
 def load_book(path: str | os.PathLike[str]) -> Book:
     """The book of a file that ``Book.save`` wrote, as `load` reads a page.
 
+    Args:
+        path: of the file.
+
     Raises:
         FormatError: if it is no such file, or is broken.
     """
@@ -84,6 +91,9 @@ def load_book(path: str | os.PathLike[str]) -> Book:
 
 
 Made = TypeVar("Made", Page, Book)
+_MISFITS = (
+    KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError, NotImplementedError,
+)  # fmt: skip
 
 
 def _checked(path: Any, make: Callable[[], Made]) -> Made:
@@ -94,7 +104,7 @@ def _checked(path: Any, make: Callable[[], Made]) -> Made:
         raise
     except SymphonyError as error:
         raise FormatError(f"{path} does not fit together: {error}") from error
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError) as error:
+    except _MISFITS as error:
         raise FormatError(f"{path} cannot be read: {error!r}"[:300]) from error
 
 
@@ -140,8 +150,10 @@ def read_file(path: str | os.PathLike[str]) -> SavedFile:
         text = Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise FormatError(f"{path} cannot be read: {error}") from error
+    if not text.endswith("</html>", 0, len(text.rstrip())):
+        raise FormatError(f"{path} is no saved page, or is cut short: it has no end")
     file = SavedFile({}, {}, {}, None)
-    for head, body in _ELEMENT.findall(text):
+    for head, body in elements(text):
         attributes = dict(_ATTRIBUTE.findall(head))
         id = html.unescape(attributes.get("id", ""))
         if id == "symphony-spec" or id.startswith("symphony-spec:"):
@@ -153,12 +165,24 @@ def read_file(path: str | os.PathLike[str]) -> SavedFile:
         elif id.startswith("block:"):
             file.blocks[id[6:]] = _bytes(body, attributes.get("data-encoding", "base64"), id)
         elif found := _REGISTRATION.search(body[:MODULE_HEAD]):
-            file.modules[json.loads(found[2])] = (
-                body[: found.start()] + found[1] + "export default" + body[found.end() :]
+            file.modules[str(_json(found[1], path))] = (
+                body[: found.start()] + "export default" + body[found.end() :]
             )
     if not file.specs:
         raise FormatError(f"{path} is no saved page: it has no spec")
     return file
+
+
+def elements(text: str) -> Iterator[tuple[str, str]]:
+    """The attributes and the content of each script element; of a broken end, nothing."""
+    at = 0
+    while (start := text.find("<script", at)) >= 0:
+        inner = text.find(">", start) + 1
+        end = text.find("</script>", inner)
+        if not inner or end < 0:
+            return
+        yield text[start + 7 : inner - 1], text[inner:end]
+        at = end
 
 
 def _json(body: str, path: Any) -> Any:
@@ -177,7 +201,7 @@ def _bytes(body: str, encoding: str, what: str) -> bytes:
             return raw
         with gzip.GzipFile(fileobj=io.BytesIO(raw)) as file:
             content = file.read(INFLATED)
-    except (binascii.Error, OSError, EOFError, ValueError) as error:
+    except (binascii.Error, zlib.error, OSError, EOFError, ValueError) as error:
         raise FormatError(f"{what} is broken: {error}") from error
     if len(content) == INFLATED:
         raise FormatError(f"{what} holds more than {INFLATED >> 30} GB")
@@ -204,7 +228,7 @@ def _table(specs: Any, blocks: dict[str, bytes], rows: int, notes: list[str]) ->
     if plain:
         if "data" not in blocks:
             raise FormatError("the page has no block of data")
-        held = arrow.read(blocks["data"], "the block of data")
+        held = _read(blocks["data"], "the block of data")
         if held.num_columns != len(plain) or (held.num_rows != rows):
             raise FormatError(
                 f"the block of data has {held.num_rows} rows and {held.num_columns} columns, "
@@ -233,6 +257,11 @@ def _table(specs: Any, blocks: dict[str, bytes], rows: int, notes: list[str]) ->
         }
 
     return PageTable(Source(raw, rows, take), tuple(columns), media, notes=tuple(notes))
+
+
+def _read(stream: bytes, what: str) -> Any:
+    check_stream(stream, what)
+    return arrow.read(stream, what)
 
 
 def _column(spec: dict[str, Any], array: Any) -> Column:
@@ -264,11 +293,13 @@ def _media(spec: dict[str, Any], blocks: dict[str, bytes], rows: int) -> MediaCo
     name, told = str(spec["name"]), spec["media"]
     if told["type"] not in ("image", "audio", "text"):
         raise FormatError(f"no such media: {told['type']!r}")
-    held = arrow.read(blocks.get(f"media:{name}", b""), f"the block of {name!r}")
+    held = _read(blocks.get(f"media:{name}", b""), f"the block of {name!r}")
     parts = read(held).columns
     if list(parts) != ["mime", "bytes"] or held.num_rows != rows:
         raise FormatError(f"the block of {name!r} does not hold mime and bytes of {rows} rows")
     mimes, raw = parts["mime"].to_pylist(), parts["bytes"].to_pylist()
+    if strange := set(mimes) - {None, *SHOWN}:
+        raise FormatError(f"the block of {name!r} holds {sorted(strange)[0]!r}, which is not shown")
     pairs = [None if m is None or b is None else (m, b) for m, b in zip(mimes, raw, strict=True)]
     kind = type(
         told["type"].capitalize(), (_Held,), {"type": told["type"], "size": told.get("size")}

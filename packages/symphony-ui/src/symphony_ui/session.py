@@ -43,7 +43,7 @@ class Session:
         self, callback: Callable[[], None], keys: Iterable[str] | None
     ) -> Callable[[], None]:
         """Calls back after changes of some keys; the answer ends it."""
-        wanted = frozenset(KEYS + ("annotations",) if keys is None else keys)
+        wanted = frozenset((*KEYS, "annotations") if keys is None else keys)
         unknown = wanted - set(KEYS) - {"annotations"}
         if unknown:
             raise FormatError(
@@ -136,7 +136,8 @@ def read_annotations(raw: Any, rows: int) -> Notes:
     Raises:
         FormatError: if it is none, or a row is not in the table.
     """
-    lists = [raw.get(key) if isinstance(raw, Mapping) else None for key in ("row", "label", "note")]
+    keys = ("row", "label", "note")
+    lists: list[Any] = [raw.get(k) if isinstance(raw, Mapping) else None for k in keys]
     if not all(isinstance(part, list) for part in lists) or len({len(part) for part in lists}) != 1:
         raise FormatError("annotations are an object of three lists: row, label and note")
     out: Notes = {}

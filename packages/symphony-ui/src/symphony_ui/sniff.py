@@ -43,6 +43,8 @@ def mime_of(raw: bytes | str) -> str | None:
         if raw[at : at + len(magic)] == magic:
             return mime
     head = raw[:1000].lstrip(b"\xef\xbb\xbf \t\r\n")
-    if head.startswith(b"<svg") or (head.startswith((b"<?xml", b"<!--", b"<!DOCTYPE svg")) and b"<svg" in head):
+    if head.startswith(b"<svg") or (
+        head.startswith((b"<?xml", b"<!--", b"<!DOCTYPE svg")) and b"<svg" in head
+    ):
         return "image/svg+xml"
     return None

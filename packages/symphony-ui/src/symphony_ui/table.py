@@ -85,7 +85,9 @@ def load_table(
             notes.append(made.note)
             if "mixes" in made.note:
                 warn(made.note)
-        column = _nested(name, made, source, held) if isinstance(made.column, Nested) else made.column
+        column = (
+            _nested(name, made, source, held) if isinstance(made.column, Nested) else made.column
+        )
         if column is None:
             skipped[name] = made.column.what if isinstance(made.column, Nested) else ""
             notes.append(f"Column {name} was left out of the page: it holds {skipped[name]}.")

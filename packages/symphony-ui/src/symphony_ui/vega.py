@@ -1,4 +1,4 @@
-"""The runtime of Vega charts, out of the extra [vega]; it goes into the page and fetches nothing."""
+"""The runtime of Vega charts, of the extra [vega]; it goes into the page and fetches nothing."""
 
 from functools import cache
 

@@ -62,7 +62,8 @@ class _Bridge:
 
     def __init__(self, page: "Page", id: str | None) -> None:
         self.page = page
-        self._hearing = False
+        self._heard: tuple[Any, Any] | None = None  # of the change that this view just sent
+        self._saying = False
         spec = page.spec("widget", id)
         self.widget = widget_class()(
             _spec=json.dumps(spec, allow_nan=False),
@@ -74,27 +75,29 @@ class _Bridge:
 
     def _from_view(self, change: Any) -> None:
         """A state that a browser sent."""
-        if self._hearing:
+        if self._saying:
             return
-        self._hearing = True
         try:
-            self.page.session.receive(json.loads(change["new"]))
-        except (SymphonyError, ValueError):
+            message = json.loads(change["new"])
+            if isinstance(message, dict):
+                self._heard = message.get("origin"), message.get("seq")
+            self.page.session.receive(message)
+        except (ValueError, RecursionError):
             pass  # the view shows what is wrong with its state; Python keeps the last good one
         finally:
-            self._hearing = False
+            self._heard = None
 
     def _to_view(self, kind: str, message: dict[str, Any]) -> None:
         if kind == "annotations":
             self.widget.send({"annotations": message})
             return
-        if self._hearing:  # it is this widget's own, whose browsers have it already
+        if self._heard == (message["origin"], message["seq"]):  # its browsers have it already
             return
-        self._hearing = True
+        self._saying = True
         try:
             self.widget._state = json.dumps(message, allow_nan=False)
         finally:
-            self._hearing = False
+            self._saying = False
 
     def _asked(self, widget: Any, content: Any, buffers: Any) -> None:
         """A block, answers to queries, or annotations."""

@@ -37,6 +37,7 @@ const hasNulls = (batch: Batch) => batch.nullCount > 0 && !!batch.validity?.leng
 export function decodeColumns(bytes: Uint8Array, specs: ColumnSpec[], rows: number): Column[] {
   const wanted = specs.filter((spec) => spec.kind !== "media");
   if (!wanted.length) return [];
+  if (!rows) return wanted.map((spec) => makeColumn(spec, [], 0)); // flechette reads no batch without a body
   const table = tableFromIPC(bytes, {});
   return wanted.map((spec, k) => {
     const source = table.getChildAt(k) as any;

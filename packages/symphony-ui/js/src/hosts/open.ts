@@ -6,7 +6,7 @@ import { BrowserEngine, type Engine } from "../core/engine.ts";
 import { RemoteEngine, type Post } from "../core/remote.ts";
 import { Store, type Host } from "../core/store.ts";
 import type { Spec, StateMessage } from "../core/types.ts";
-import { show } from "../ui/shell.tsx";
+import { show, undoKey } from "../ui/shell.tsx";
 import { addressState, followAddress } from "./address.ts";
 
 /** The engine that the spec asks for; `load` gives the block of columns. */
@@ -24,6 +24,8 @@ export async function openPage(page: Element, spec: Spec, engine: Engine, host: 
   store.notify("address", address.problem);
   document.title = spec.title || document.title;
   show(page, store);
+  // a button that went away took the focus with it: the document is all ours, and so are its keys
+  document.body.addEventListener("keydown", (event) => event.target === document.body && undoKey(store, event));
   followAddress(store);
   if (send) sendStates(store, send);
   return store;

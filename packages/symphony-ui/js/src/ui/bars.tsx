@@ -67,7 +67,8 @@ export function Bars({ view, column, levels, total }: Props) {
   const on = kept(brush, rows);
   const ghost = store.state.value.show_unfiltered;
   const scale = Math.max(1, ...rows.map((row) => (ghost ? answer.all : answer.context)[row.at]));
-  const share = (n: number) => `${Math.min(100, (100 * n) / scale).toFixed(2)}%`;
+  // moved, not resized: a step of a drag lays nothing out anew
+  const share = (n: number) => `translate: ${((100 * n) / scale - 100).toFixed(2)}%`;
   const toggle = (row: Row) => {
     const next = new Set(on);
     if (!next.delete(row.key)) next.add(row.key);
@@ -89,9 +90,9 @@ export function Bars({ view, column, levels, total }: Props) {
           type="button" key={row.key} class={`sym-bar ${on.size && !on.has(row.key) ? "sym-off" : ""}`} aria-pressed={on.has(row.key)}
           tabindex={k === 0 ? 0 : -1} onClick={() => toggle(row)} title={row.name}
         >
-          {ghost && <i class="sym-fill sym-fill-all" style={{ width: share(answer.all[row.at]) }} />}
-          <i class="sym-fill sym-fill-context" style={{ width: share(answer.context[row.at]) }} />
-          <i class="sym-fill" style={{ width: share(answer.visible[row.at]) }} />
+          {ghost && <i class="sym-fill sym-fill-all" style={share(answer.all[row.at])} />}
+          <i class="sym-fill sym-fill-context" style={share(answer.context[row.at])} />
+          <i class="sym-fill" style={share(answer.visible[row.at])} />
           <span class={row.dim ? "sym-bar-name sym-dim" : "sym-bar-name"}>{row.name}</span>
           <span class="sym-bar-count">{count(answer.visible[row.at])}</span>
           <span class="sym-hidden">of {count(answer.all[row.at])} rows</span>

@@ -28,21 +28,23 @@ export function showFailure(element: Element, error: Error): void {
   mount(<p class="sym-notice" role="alert">This page could not be shown: {error.message}</p>, element);
 }
 
+/** Control+Z undoes, with Shift it does again; in a text field it is the field's own. */
+export function undoKey(store: Store, event: KeyboardEvent): void {
+  const typing = (event.target as Element).closest?.("input[type=text], textarea, select");
+  if (typing || !(event.ctrlKey || event.metaKey) || event.key.toLowerCase() !== "z") return;
+  if (event.shiftKey) store.redo();
+  else store.undo();
+  event.preventDefault();
+  event.stopPropagation();
+}
+
 function Page() {
   const store = useStore();
   const { layout, title, toolbar } = store.spec;
   const tab = layout.find((t) => t.tab === store.state.value.tab) ?? layout[0];
   const full = toolbar !== false;
-  const onKeyDown = (event: KeyboardEvent) => {
-    const typing = (event.target as Element).closest?.("input[type=text], textarea, select");
-    if (typing || !(event.ctrlKey || event.metaKey) || event.key.toLowerCase() !== "z") return;
-    if (event.shiftKey) store.redo();
-    else store.undo();
-    event.preventDefault();
-    event.stopPropagation();
-  };
   return (
-    <div class="sym-page" onKeyDown={onKeyDown}>
+    <div class="sym-page" onKeyDown={(event) => undoKey(store, event)}>
       {full && <div class="sym-title"><h1>{title}</h1>{layout.length > 1 && <Tabs names={layout.map((t) => t.tab)} now={tab.tab} go={(name) => store.set({ tab: name })} uid={store.uid.bind(store)} />}</div>}
       {full && <Toolbar />}
       <Notices />

@@ -9,7 +9,6 @@ from numpy.typing import ArrayLike, NDArray
 
 from symphony_ui.errors import SymphonyError
 
-
 PACKAGES = {
     "sklearn": "scikit-learn",
     "umap": "umap-learn",

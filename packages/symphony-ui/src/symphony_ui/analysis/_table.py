@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from arro3.core import Array, DataType, Table
 from numpy.typing import NDArray
 
 from symphony_ui.errors import ColumnError
@@ -13,6 +14,9 @@ def columns(table: Any) -> dict[str, Any]:
     """The columns of a mapping, of an object with ``to_table()``, or of a data frame."""
     if hasattr(table, "to_table"):
         table = table.to_table()
+    if isinstance(table, Table):
+        pairs = zip(table.column_names, table.columns, strict=True)
+        table = {name: _values(column.combine_chunks()) for name, column in pairs}
     if not isinstance(table, Mapping):
         import narwhals
 
@@ -30,6 +34,17 @@ def columns(table: Any) -> dict[str, Any]:
         listed = ", ".join(f"{name!r} {length}" for name, length in list(lengths.items())[:5])
         raise ColumnError(f"columns must be of equal length, got {listed}")
     return found
+
+
+def _values(array: Array) -> NDArray[Any]:
+    """An Arrow array as numpy; what numpy has no type for as objects."""
+    values = array.to_pylist()
+    plain = DataType.is_numeric(array.type) and not array.null_count
+    if plain:
+        return np.array(values)
+    out = np.empty(len(values), dtype=object)
+    out[:] = values
+    return out
 
 
 def pick(table: Mapping[str, Any], name: str) -> Any:

@@ -54,14 +54,16 @@ def checked_bins(raw: Any) -> dict[str, Any]:
         FormatError: if they are not.
     """
     if isinstance(raw, Mapping) and raw.get("type") == "linear":
-        lo, hi, n = raw.get("lo"), raw.get("hi"), raw.get("n")
+        lo, hi, n = (raw.get(key, math.nan) for key in ("lo", "hi", "n"))
         real = all(isinstance(v, (int, float)) and math.isfinite(v) for v in (lo, hi))
         if real and isinstance(n, int) and 1 <= n <= MOST_BINS and lo <= hi:
             return {"type": "linear", "lo": float(lo), "hi": float(hi), "n": n}
     elif isinstance(raw, Mapping) and raw.get("type") == "levels":
         levels = raw.get("levels")
-        if isinstance(levels, list) and len(levels) <= MOST_BINS and all(
-            level is None or isinstance(level, (str, int, float)) for level in levels
+        if (
+            isinstance(levels, list)
+            and len(levels) <= MOST_BINS
+            and all(level is None or isinstance(level, (str, int, float)) for level in levels)
         ):
             return {"type": "levels", "levels": levels}
     raise FormatError(f"bins are linear or levels, got {str(raw)[:80]}")
@@ -161,4 +163,6 @@ def levels_of(kind: str, levels: Sequence[Any]) -> dict[Any, int]:
 def order_of(key: Sequence[Any]) -> tuple[Any, ...]:
     """What groups of equal size are sorted by: missing last, then by value."""
     far = {"Infinity": math.inf, "-Infinity": -math.inf}
-    return tuple((v is None, 0 if v is None else far.get(v, v) if isinstance(v, str) else v) for v in key)
+    return tuple(
+        (v is None, 0 if v is None else far.get(v, v) if isinstance(v, str) else v) for v in key
+    )

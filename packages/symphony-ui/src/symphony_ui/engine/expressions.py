@@ -113,9 +113,12 @@ def _inside(a: Any, b: Any, polygon: Sequence[Sequence[float]]) -> Any:
     if len(polygon) < 3:
         return ibis.literal(False)
     points = [(float(x), float(y)) for x, y in polygon]
-    lows, highs = [min(v) for v in zip(*points, strict=True)], [max(v) for v in zip(*points, strict=True)]
+    lows, highs = (
+        [min(v) for v in zip(*points, strict=True)],
+        [max(v) for v in zip(*points, strict=True)],
+    )
     box = (a >= lows[0]) & (a <= highs[0]) & (b >= lows[1]) & (b <= highs[1])
-    crossings = ibis.literal(0)
+    crossings: Any = ibis.literal(0)
     for (px, py), (qx, qy) in zip(points, [points[-1], *points[:-1]], strict=True):
         if py == qy:
             continue  # level edges are never crossed
@@ -160,7 +163,8 @@ def _linear(value: Any, bins: Mapping[str, Any]) -> Any:
     fine = 16 * float(np.spacing(max(abs(lo), abs(hi), np.finfo(float).tiny)))
     if not np.isfinite(width) or width / n <= fine or not np.isfinite(n / width):
         above = [(value >= float(edge)).cast("float64") for edge in at[1:n]]
-        return sum(above, ibis.literal(0.0))
+        none: Any = ibis.literal(0.0)
+        return sum(above, none)
     near = ((value - lo) * (n / width)).floor().clip(0.0, float(n - 1))
     low = ibis.literal(lo) + (near / n) * width
     high = ibis.literal(lo) + ((near + 1.0) / n) * width

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from symphony_ui.analysis._checks import extra
-from symphony_ui.columns import EXACT, FEW, MANY, number
+from symphony_ui.columns import number
 from symphony_ui.engine.base import (
     MOST_CELLS,
     Answer,
@@ -20,8 +20,9 @@ from symphony_ui.engine.base import (
     order_of,
     size,
 )
-from symphony_ui.engine.expressions import ROW, Field, bin_code, find, predicate
+from symphony_ui.engine.expressions import ROW, bin_code, find, predicate
 from symphony_ui.engine.numpy import finite
+from symphony_ui.engine.schema import describe, fetch
 from symphony_ui.errors import FilterError, SymphonyError
 from symphony_ui.filter import Tree
 from symphony_ui.state import State
@@ -43,7 +44,7 @@ class Ibis:
         >>> import ibis
         >>> from symphony_ui.page import Page
         >>> page = Page(Ibis(ibis.memtable({"x": [1.0, 2.0, 3.0]})), filter="x > 1")
-        >>> page.frame("visible").count().execute()
+        >>> page.frame("visible").count().to_pyarrow().as_py()
         2
     """
 
@@ -71,71 +72,15 @@ class IbisEngine:
         order = [order_by] if isinstance(order_by, str) else list(order_by or ())
         number = self._ibis.row_number()
         self._numbered = expr.mutate(**{ROW: number.over(order_by=order) if order else number})
-        self.fields: dict[str, Field] = {}
-        self._specs: list[dict[str, Any]] = []
-        self._look()
+        found = describe(expr)
+        self.rows, self.fields, self._specs = found.rows, found.fields, found.specs
         self._kept: OrderedDict[str, Any] = OrderedDict()
         self._bins: dict[tuple[str, str], Mapping[str, Any]] = {}
         self._last: dict[str, Tree] = {}
         self._moving: str | None = None
 
-    # what there is
-
-    def _look(self) -> None:
-        """One question about all columns: what they hold."""
-        kinds = {name: kind_of(dtype) for name, dtype in self.expr.schema().items()}
-        asked: dict[str, Any] = {"rows": self.expr.count()}
-        for name, kind in kinds.items():
-            column = self.expr[name]
-            if kind == "number":
-                values = column.cast("float64")
-                real = ~(values.isnan() | values.isinf())
-                asked[f"lo {name}"] = values.min(where=real)
-                asked[f"hi {name}"] = values.max(where=real)
-                if self.expr.schema()[name].is_integer():
-                    asked[f"least {name}"] = column.min().cast("string")
-                    asked[f"most {name}"] = column.max().cast("string")
-                    asked[f"levels {name}"] = column.approx_nunique()
-            elif kind == "time":
-                asked[f"lo {name}"] = milliseconds(column).min()
-                asked[f"hi {name}"] = milliseconds(column).max()
-            elif kind == "text":
-                asked[f"levels {name}"] = column.approx_nunique()
-        found = self._fetch(self.expr.aggregate(**asked))
-        found = {name: values[0] for name, values in found.items()}
-        self.rows = int(found["rows"])
-        for name, kind in kinds.items():
-            if kind is not None:
-                self._add(name, kind, found)
-
-    def _add(self, name: str, kind: str, found: Mapping[str, Any]) -> None:
-        dtype = self.expr.schema()[name]
-        levels = found.get(f"levels {name}")
-        ends = [found.get(f"{end} {name}") for end in ("least", "most")]
-        big = any(end is not None and abs(int(end)) > EXACT for end in ends)
-        if kind == "text" and levels <= min(MANY, max(FEW, self.rows / 2)):
-            kind = "category"
-            levels = int(self._fetch(self.expr.aggregate(n=self.expr[name].nunique()))["n"][0])
-        if big:
-            kind = "text"
-        self.fields[name] = Field(name, kind, big, _value(name, kind, big))
-        lo, hi = found.get(f"lo {name}"), found.get(f"hi {name}")
-        timed = dtype.is_timestamp()
-        self._specs.append(
-            {
-                "name": name,
-                "kind": kind,
-                "dtype": "int64" if big else str(dtype).lstrip("!"),
-                "integer": bool(dtype.is_integer()) and not big,
-                "zone": dtype.timezone if timed else None,
-                "url": False,
-                "levels": 2 if kind == "bool" else None if levels is None or big else int(levels),
-                "extent": None if lo is None or big else [float(lo), float(hi)],
-                "media": None,
-            }
-        )
-
     def specs(self) -> list[dict[str, Any]]:
+        """The columns, as the page's spec lists them."""
         return self._specs
 
     def expression(self, state: State, rows: str) -> Any:
@@ -148,14 +93,10 @@ class IbisEngine:
         return table.drop(ROW) if ROW in table.columns else table
 
     def check(self, tree: Tree) -> None:
+        """Raises FilterError if the tree cannot be evaluated on this table."""
         predicate(tree, self._numbered, self.fields)
 
     # what is asked of the database
-
-    def _fetch(self, expr: Any) -> dict[str, list[Any]]:
-        """The columns of a result, as lists."""
-        table = expr.to_pyarrow()
-        return {name: table.column(name).to_pylist() for name in table.column_names}
 
     def _table(self, trees: Sequence[Tree], numbered: bool = False) -> Any:
         """The rows that all trees keep."""
@@ -244,6 +185,7 @@ class IbisEngine:
     # the queries
 
     def answer(self, state: State, queries: Sequence[Query]) -> list[Answer]:
+        """The answers, in order."""
         ready = [checked(query) for query in queries]
         with self._lock:
             self._follow(state, ready)
@@ -279,21 +221,26 @@ class IbisEngine:
         keys = [(query["y"], query["ybins"]), (query["x"], query["xbins"])]
         counts, sums = self._counts(keys, state, query["view"], _where(query), query["value"])
         plain = counts.astype(np.int64).tolist()
-        return {"counts": plain, "sum": None if query["value"] is None else [finite(r) for r in sums]}
+        return {
+            "counts": plain,
+            "sum": None if query["value"] is None else [finite(r) for r in sums],
+        }
 
     def _rows(self, state: State, query: Query) -> Answer:
         view = query["view"] if query["scope"] == "context" else None
         table = self._table([*state.predicates(view), *_where(query)], numbered=True)
         order = []
-        for name, down in query["sort"]:
+        for name, down in _once(query["sort"]):
             value = find(name, self.fields).value(table)
             order.append(value.desc(nulls_first=False) if down else value.asc(nulls_first=False))
         names = [name for name in dict.fromkeys(query["columns"]) if name in self.fields]
         kept = {f"c{k}": self.fields[name].value(table) for k, name in enumerate(names)}
         page = table.order_by([*order, table[ROW]]) if order else table
         page = page.limit(query["limit"], offset=query["offset"]).select(row=ROW, **kept)
-        found = self._fetch(page.order_by("row") if not order else page)
-        cells = {name: [self._cell(name, v) for v in found[f"c{k}"]] for k, name in enumerate(names)}
+        found = fetch(page.order_by("row") if not order else page)
+        cells = {
+            name: [self._cell(name, v) for v in found[f"c{k}"]] for k, name in enumerate(names)
+        }
         index = [int(row) for row in found["row"]]
         none = [None] * len(index)
         rows = [list(r) for r in zip(*(cells.get(n, none) for n in query["columns"]), strict=True)]
@@ -321,22 +268,36 @@ class IbisEngine:
         fields = [find(name, self.fields) for name in query["by"]]
         if not fields:
             total = int(self._counted([], trees)[0])
-            found = [{"key": [], "count": total}] if total else []
-            return {"groups": found[: query["limit"]], "total": len(found)}
+            lone: list[Any] = [{"key": [], "count": total}] if total else []
+            return {"groups": lone[: query["limit"]], "total": len(lone)}
         keys = {f"k{k}": field.value(table) for k, field in enumerate(fields)}
         groups = table.group_by(**keys).aggregate(n=self._ibis._.count())
-        total = int(self._fetch(groups.aggregate(n=groups.count()))["n"][0])
+        total = int(fetch(groups.aggregate(n=groups.count()))["n"][0])
         order = [groups["n"].desc(), *(groups[key].asc(nulls_first=False) for key in keys)]
-        found = self._fetch(groups.order_by(order).limit(query["limit"]))
+        found = fetch(groups.order_by(order).limit(query["limit"]))
         out = [
-            {"key": [self._cell(n, v) for n, v in zip(query["by"], key, strict=True)], "count": int(n)}
+            {
+                "key": [self._cell(n, v) for n, v in zip(query["by"], key, strict=True)],
+                "count": int(n),
+            }
             for *key, n in zip(*(found[key] for key in keys), found["n"], strict=True)
         ]
-        return {"groups": sorted(out, key=lambda g: (-g["count"], order_of(g["key"]))), "total": total}
+        return {
+            "groups": sorted(out, key=lambda g: (-g["count"], order_of(g["key"]))),
+            "total": total,
+        }
 
 
 def _where(query: Query) -> list[Tree]:
     return [query["where"]] if "where" in query else []
+
+
+def _once(sort: Sequence[tuple[str, bool]]) -> list[tuple[str, bool]]:
+    """The order without what sorts by a column again, which changes nothing."""
+    first: dict[str, bool] = {}
+    for name, down in sort:
+        first.setdefault(name, down)
+    return list(first.items())
 
 
 def _index(at: Sequence[float], value: float) -> int | None:
@@ -347,38 +308,3 @@ def _holds_rows(tree: Tree) -> bool:
     if tree[0] in ("and", "or", "not"):
         return any(map(_holds_rows, tree[1:]))
     return tree[0] == "rows"
-
-
-def kind_of(dtype: Any) -> str | None:
-    """The kind of a column of that Ibis type; None is left out."""
-    if dtype.is_boolean():
-        return "bool"
-    if dtype.is_numeric():
-        return "number"
-    if dtype.is_timestamp() or dtype.is_date():
-        return "time"
-    return "text" if dtype.is_string() else None
-
-
-def milliseconds(column: Any) -> Any:
-    """UTC epoch milliseconds of a timestamp or a date."""
-    if column.type().is_date():
-        column = column.cast("timestamp")
-    return column.truncate("s").epoch_seconds() * 1000 + column.millisecond()
-
-
-def _value(name: str, kind: str, big: bool) -> Any:
-    """How to read a column of a table: null where it is missing."""
-
-    def value(table: Any) -> Any:
-        import ibis
-
-        column = table[name]
-        if kind == "time":
-            return milliseconds(column).cast("float64")
-        if kind != "number" or big:
-            return column
-        wide = column.cast("float64")
-        return ibis.ifelse(wide.isnan(), ibis.null("float64"), wide)
-
-    return value

@@ -32,9 +32,11 @@ class NumpyEngine:
         self._none = {name: column.empty() for name, column in self.columns.items()}
 
     def specs(self) -> list[dict[str, Any]]:
+        """The columns, as the page's spec lists them."""
         return [column.spec() for column in self.listed]
 
     def check(self, tree: Tree) -> None:
+        """Raises FilterError if the tree cannot be evaluated on this table."""
         evaluate(tree, self._none, 0)
 
     def mask(self, trees: Sequence[Tree]) -> Mask:
@@ -45,6 +47,7 @@ class NumpyEngine:
         return kept
 
     def answer(self, state: State, queries: Sequence[Query]) -> list[Answer]:
+        """The answers, in order."""
         return [getattr(self, f"_{query['kind']}")(state, query) for query in map(checked, queries)]
 
     def _scope(self, state: State, query: Query, view: str | None = None) -> Mask:
@@ -83,7 +86,8 @@ class NumpyEngine:
         if value is None:
             return {"counts": counts, "sum": None}
         with np.errstate(invalid="ignore"):  # both infinities in one cell
-            sums = np.bincount(cell, value.values[kept].astype(np.float64), minlength=cells)
+            weights = value.values[kept].astype(np.float64)
+            sums = np.bincount(cell, weights, minlength=cells).astype(np.float64)
         return {"counts": counts, "sum": [finite(row) for row in sums.reshape(shape)]}
 
     def _rows(self, state: State, query: Query) -> Answer:
@@ -105,7 +109,7 @@ class NumpyEngine:
         by = [find(name, self.columns) for name in query["by"]]
         rows = np.flatnonzero(kept)
         if not by:
-            found = [{"key": [], "count": len(rows)}] if len(rows) else []
+            found: list[dict[str, Any]] = [{"key": [], "count": len(rows)}] if len(rows) else []
             return {"groups": found[: query["limit"]], "total": len(found)}
         rank = np.stack([ranks(column)[rows] for column in by], axis=1)  # (n, keys), missing last
         keys, first, counts = np.unique(rank, axis=0, return_index=True, return_counts=True)

@@ -55,6 +55,7 @@ class Block(nn.Module):
         self.scale = scale
 
     def forward(self, z: Tensor) -> Tensor:
+        """The next state, ``(B, d)``."""
         return z + self.scale * torch.tanh(self.linear(z))
 
 
@@ -93,6 +94,7 @@ class Stack(nn.Module):
             self.biases = nn.Parameter(torch.zeros(depth, width))
 
     def forward(self, x: Tensor) -> Tensor:
+        """The logits of images ``(B, ...)``."""
         return self.head(self.last_state(self.stem(x.flatten(1))))
 
     def last_state(self, z: Tensor) -> Tensor:

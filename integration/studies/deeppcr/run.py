@@ -75,26 +75,26 @@ def race(task: Task) -> dict[str, Any]:
     images, labels = (rows[: task["batch"]] for rows in pixels("float32")[0])
     both: dict[str, bench.Run] = {}
     back: dict[str, bench.Run] = {}
-    found: dict[str, tuple[Tensor, ...]] = {}
     for name in BACKWARDS:
-        model = stack(task, name)
-        leaves = tuple(model.parameters())
-
-        def loss(model: Stack = model) -> Tensor:
-            return F.cross_entropy(model(images), labels)
-
-        def step(loss: Any = loss, leaves: Any = leaves) -> tuple[Tensor, ...]:
-            return torch.autograd.grad(loss(), leaves)
-
-        def backward(kept: Tensor = loss(), leaves: Any = leaves) -> tuple[Tensor, ...]:
-            return torch.autograd.grad(kept, leaves, retain_graph=True)
-
-        both[name], back[name] = step, backward
-        if name != "modules":  # which has a tensor a block
-            found[name] = step()
+        both[name], back[name] = contender(stack(task, name), images, labels)
+    found = {name: run() for name, run in both.items() if name != "modules"}  # a tensor a block
     bench.check_alike(found)
     rounds = task["rounds"]
     return {"both": bench.race(both, rounds=rounds), "backward": bench.race(back, rounds=rounds)}
+
+
+def contender(model: Stack, images: Tensor, labels: Tensor) -> tuple[bench.Run, bench.Run]:
+    """Forward and backward of a model, and its backward alone, as functions to race."""
+    leaves = tuple(model.parameters())
+
+    def loss() -> Tensor:
+        return F.cross_entropy(model(images), labels)
+
+    kept = loss()
+    return (
+        lambda: torch.autograd.grad(loss(), leaves),
+        lambda: torch.autograd.grad(kept, leaves, retain_graph=True),
+    )
 
 
 def tasks(size: dict[str, Any]) -> list[Task]:

@@ -1,0 +1,129 @@
+import dataclasses
+import importlib
+import json
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from tenfold.station import Context, Lines, Series
+
+# diffusers on a newer numpy (November 2026)
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+from_file = importlib.import_module("tenfold.stations.deeppcr")
+
+
+def races(gain=100.0, error=1e-6, exact=1e-14, slow=1.5):
+    """Races at two depths of one width; the deeper solve takes ``slow`` times the other's."""
+    made = []
+    for depth, parallel in ((256, 1e-3), (4096, slow * 1e-3)):
+        made.append(from_file.Race(depth, 8, error, exact, gain * parallel, parallel))
+    return made
+
+
+def sampled(rounds=16, error=2e-4):
+    return [SimpleNamespace(rounds=10, error=0.0), SimpleNamespace(rounds=rounds, error=error)]
+
+
+COUNTS = {1: 0, 5: 3, 4096: 12}
+
+
+@pytest.mark.parametrize(
+    ("changes", "verdict"),
+    [
+        ({}, "partly"),
+        ({"races": races(gain=39)}, "not at this scale"),
+        ({"races": races(error=2e-4)}, "not at this scale"),
+        ({"races": races(exact=1e-9)}, "not at this scale"),
+        ({"races": races(error=float("nan"))}, "not at this scale"),
+        ({"counts": {5: 4}}, "not at this scale"),
+        ({"sampled": sampled(rounds=21)}, "not at this scale"),
+        ({"sampled": sampled(error=2e-3)}, "not at this scale"),
+        ({"device": "cuda"}, "reproduced"),
+        ({"device": "cuda", "races": races(slow=3)}, "partly"),
+    ],
+)
+def test_the_verdict_follows_the_stated_rule(changes, verdict):
+    given = {"races": races(), "counts": COUNTS, "sampled": sampled()} | changes
+    assert from_file.judge(**given) == verdict
+
+
+def test_sweeps_are_counted_and_are_the_logarithm():
+    counts = from_file.sweeps()
+    assert [counts[length] for length in (1, 2, 3, 1000, 1024, 1025)] == [0, 1, 2, 10, 10, 11]
+    assert all(count == np.ceil(np.log2(length)) for length, count in counts.items())
+
+
+def test_a_race_tells_equal_gradients_from_wrong_ones(monkeypatch):
+    deeppcr = importlib.import_module("deeppcr")
+    monkeypatch.setattr(from_file, "ROUNDS", 1)
+    found = from_file.race(32, 4)
+    assert found.exact < 1e-12 < found.error < 1e-4
+    assert min(found.loop, found.parallel) > 0
+
+    class Wrong(deeppcr.DenseStep):
+        def linearize(self, *given):
+            blocks, pull = super().linearize(*given)
+            return 1.01 * blocks, pull
+
+    monkeypatch.setattr(deeppcr, "DenseStep", Wrong)
+    assert from_file.race(32, 4).exact > 1e-4
+
+
+@pytest.fixture
+def tiny(monkeypatch):
+    """The station at a size of seconds, with a model that costs nothing."""
+    diffusion = importlib.import_module("tenfold.data.diffusion")
+
+    class Model:
+        def to(self, device):
+            return self
+
+        def __call__(self, x, t, class_labels):
+            assert class_labels.tolist() == list(from_file.CLASSES) * (len(x) // 2)
+            return SimpleNamespace(sample=0.5 * torch.tanh(x))
+
+    monkeypatch.setattr(diffusion, "load", Model)
+    monkeypatch.setattr(from_file, "DEPTHS", (16, 256))
+    monkeypatch.setattr(from_file, "ROUNDS", 1)
+    monkeypatch.setattr(from_file, "CELL_STEPS", 32)
+
+
+def test_the_station_runs_whole_at_a_tiny_size(tiny, monkeypatch, tmp_path):
+    monkeypatch.setattr(from_file, "STUDY", tmp_path / "none.json")
+    seen = []
+    result = from_file.Station().run(Context(progress=lambda *step: seen.append(step)))
+    assert seen[-1] == (18, 18)
+    assert seen == sorted(seen)
+    first, _, residuals, *images = result.figures
+    assert first.log_x
+    assert first.log_y
+    assert [line.x for line in first.series] == [[16, 256]] * 4
+    assert residuals.levels == [("tolerance", from_file.TOLERANCE)]
+    assert [len(one.images) for one in images] == [4, 4, 4]
+    table = result.tables["Samplers, 100 steps, 2 images"]
+    assert max(table["rounds"]) <= 20
+    assert max(table["largest difference of a pixel"]) <= 1e-3
+    assert table["by the loop"] == [200] * 3
+    cells = next(value for name, value in result.tables.items() if "cell" in name)
+    assert cells["cell"] == ["RNN", "GRU"]
+    assert max(cells["difference, float32"]) < 1e-4
+    assert "only a GPU shows" in " ".join(result.notes)
+
+
+def test_the_committed_studys_summary_is_shown_beside(tiny, monkeypatch, tmp_path):
+    series = {"name": "a", "x": [0], "y": [1], "low": [], "high": []}
+    figure = dataclasses.asdict(Lines("t", "x", "y", [])) | {"series": [series]}
+    summary = {"headlines": ["The study: it held."], "tables": {"S": {"a": [1]}}}
+    (tmp_path / "summary.json").write_text(json.dumps(summary | {"figures": [figure]}))
+    monkeypatch.setattr(from_file, "STUDY", tmp_path / "summary.json")
+    result = from_file.Station().run(Context())
+    assert result.figures[-1].series == [Series("a", [0], [1], [], [])]
+    assert result.tables["S"] == {"a": [1]}
+    assert result.notes[-1] == "The study: it held."
+
+
+def test_claims_no_more_than_the_abstract():
+    claim = from_file.Station.claim
+    for figure in ("30x", "200x", "7x", "1024 layers", "11x"):
+        assert figure in claim

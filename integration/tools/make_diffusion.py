@@ -93,6 +93,14 @@ def judged(weights: dict[str, torch.Tensor]) -> tuple[dict[str, float], bytes]:
     return shares, buffer.getvalue()
 
 
+def ordered(raw: bytes) -> bytes:
+    """The same safetensors file with its header's keys in order: the library's order is random."""
+    end = 8 + int.from_bytes(raw[:8], "little")
+    header = json.dumps(json.loads(raw[8:end]), sort_keys=True).encode()
+    header += b" " * (-len(header) % 8)
+    return len(header).to_bytes(8, "little") + header + raw[end:]
+
+
 def main() -> int:
     """Train, and write the weights, what is known of them, and a picture."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
@@ -102,7 +110,7 @@ def main() -> int:
     torch.set_num_threads(int(RECIPE["threads"]))
     weights, loss = train(args.steps)
     shares, picture = judged(weights)
-    raw = save(weights, metadata={"format": "tenfold diffusion", "version": "1"})
+    raw = ordered(save(weights, metadata={"format": "tenfold diffusion", "version": "1"}))
     about = {
         "recipe": {**RECIPE, "steps": args.steps},
         "licence": LICENCE,

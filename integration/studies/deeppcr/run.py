@@ -127,13 +127,14 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, help="5 by default, 2 with --smoke")
     parser.add_argument("--depths", nargs="+", type=int, help="some of them")
     parser.add_argument("--smoke", action="store_true", help="seconds instead of a quarter hour")
-    parser.add_argument("--journal", type=Path, default=HERE / "journal.jsonl")
+    parser.add_argument("--journal", type=Path, help="default: beside this file; smoke in build/")
     args = parser.parse_args()
     size = SIZES["smoke" if args.smoke else "full"]
     depths = args.depths or size["depths"]
     listed = tasks(size | {"seeds": args.seeds or size["seeds"]})
     chosen = [task for task in listed if task["part"] in args.parts and task["depth"] in depths]
-    run_tasks(chosen, execute, args.journal, jobs=args.jobs)
+    folder = HERE.parents[2] / "build" / "deeppcr-smoke" if args.smoke else HERE
+    run_tasks(chosen, execute, args.journal or folder / "journal.jsonl", jobs=args.jobs)
 
 
 if __name__ == "__main__":

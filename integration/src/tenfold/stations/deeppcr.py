@@ -1,7 +1,8 @@
 """deeppcr: a backward over thousands of steps as one solve, and a sampler's steps together."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -174,9 +175,23 @@ def race(depth: int, width: int, device: str = "cpu") -> Race:
         for name, states in stacks.items():
             runs[name] = _gradient(states, leaves, cotangent)
         errors[str(kind)] = difference(runs["parallel"](), runs["loop"]())
-    taken = bench.race(runs, rounds=ROUNDS, device=device)
+    with one_thread():
+        taken = bench.race(runs, rounds=ROUNDS, device=device)
     error, exact = errors["torch.float32"], errors["torch.float64"]
     return Race(depth, width, error, exact, taken["loop"], taken["parallel"])
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """One thread of torch, so that a race says the same whatever else the other cores do."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _gradient(
@@ -210,7 +225,8 @@ def cell_race(name: str, device: str = "cpu") -> dict[str, float]:
         states = module(x.to(device))[0]
         runs[who] = _gradient(states, list(module.parameters()), cotangent.to(device))
     error = difference(runs["deeppcr"](), runs["torch"]())
-    return {"error": error, **bench.race(runs, rounds=3, device=device)}
+    with one_thread():
+        return {"error": error, **bench.race(runs, rounds=3, device=device)}
 
 
 def sweeps() -> dict[int, int]:
@@ -367,10 +383,10 @@ def _notes(device: str) -> list[str]:
         else "No compiler was there when deeppcr was installed: the solve is in pure torch"
     )
     return [
-        f"Times are medians of {ROUNDS} turns on {device}, both ways in turn, in the state that "
-        "this machine was in; one sample, so the loop spends its time on what Python and autograd "
-        "need for a step. Its weights are unbound before it starts. The study's table has larger "
-        "batches and widths, and where the loop wins.",
+        f"Times are medians of {ROUNDS} turns on {device}, one thread, both ways in turn, in the "
+        "state that this machine was in; one sample, so the loop spends its time on what Python "
+        "and autograd need for a step. Its weights are unbound before it starts. The study's table "
+        "has larger batches and widths, and where the loop wins.",
         f"{how}: the gain is over autograd's steps, not of log-depth. What log-depth gains in wall "
         "time, for layers as for denoising steps, only a GPU shows (--device cuda).",
         "A sampler's rounds are calls of the model that wait for one another. Each takes all steps "

@@ -101,9 +101,10 @@ def run_loop(chain: Chain, z0: Tensor, inputs: Leaves, shared: Leaves) -> Tensor
     if chain.plain:
         arguments = chain.arguments(columns, shared)
         next(arguments)
+        step, keep = chain.user_step, states.append  # looked up once: the loop is what auto is for
         for x, params in arguments:
-            z = chain.user_step(z, x, params)
-            states.append(z)
+            z = step(z, x, params)
+            keep(z)
     else:
         rows = zip(*columns, strict=True) if columns else repeat((), chain.length)
         for row in islice(rows, 1, None):

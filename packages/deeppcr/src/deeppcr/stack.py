@@ -62,6 +62,8 @@ class BlockStep:
 class DenseBlockStep(BlockStep):
     """Blocks ``Linear`` then a pointwise function: their derivatives are known."""
 
+    block_type = ScaledRows
+
     def __init__(self, blocks: Sequence[nn.Sequential], shape: torch.Size | None) -> None:
         super().__init__(blocks, shape)
         self.dense = DenseStep(POINTWISE[type(blocks[0][1])])

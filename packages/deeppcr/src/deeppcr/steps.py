@@ -9,7 +9,7 @@ of ``torch.vmap``.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -49,6 +49,7 @@ class DenseStep:
     """
 
     activation: str = "tanh"
+    block_type: ClassVar[type] = ScaledRows  # for the choice, which does not call linearize
 
     def __post_init__(self) -> None:
         if self.activation not in ACTIVATIONS:

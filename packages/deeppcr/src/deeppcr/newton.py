@@ -197,7 +197,8 @@ def iterate(
         z = moved_by(z, delta, free)
         taken += ~done
         count += 1
-    prefix = problem.length if reason == "exact" else leading(r.abs().amax(-1) <= tol)
+    whole = reason in ("exact", "residual")
+    prefix = problem.length if whole else leading(r.abs().amax(-1) <= tol)
     return Solution(z, reason, count, tuple(residuals), tuple(steps), prefix, taken)
 
 

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from deeppcr.adjoint import sequential_forward
     from deeppcr.chain import StepError
     from deeppcr.cost import Decision, explain
-    from deeppcr.diagnose import Diagnosis, diagnose
+    from deeppcr.diagnosis import Diagnosis, diagnose
     from deeppcr.modules import GRU, LSTM, RNN
     from deeppcr.newton import Newton
     from deeppcr.ode import odeint
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "adjoint": ("sequential_forward",),
     "chain": ("StepError",),
-    "diagnose": ("Diagnosis", "diagnose"),
+    "diagnosis": ("Diagnosis", "diagnose"),
     "modules": ("GRU", "LSTM", "RNN"),
     "newton": ("Newton",),
     "ode": ("odeint",),

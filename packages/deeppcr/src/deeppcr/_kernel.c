@@ -2,6 +2,8 @@
 
    Row 0 of z is A_0 z0 + b_0, or b_0 where z0 is NULL (A_0 is then never read). Strides count
    elements and may be negative, which is how the caller runs backwards, transposes and shifts.
+   Dense blocks may come as diag(s) A: forwards s multiplies the product, and where `inner` is set,
+   for the adjoint, what the block is applied to (d is at most 64 then).
    The order of every sum is fixed by the source: the bytes are the same on every machine.      */
 #ifndef REAL
 
@@ -13,11 +15,12 @@
 #define CLONES
 #endif
 #define LANES 8
+#define SCALED 64 /* the widest state with a scale inside */
 #define PASTE(a, b) a##b
 #define JOIN(a, b) PASTE(a, b)
 #define INLINE static inline __attribute__((always_inline))
 
-int32_t deeppcr_abi(void) { return 1; }
+int32_t deeppcr_abi(void) { return 2; }
 
 #define REAL float
 #define NAME(x) JOIN(x, _f32)
@@ -81,47 +84,64 @@ INLINE void NAME(columns)(const REAL *restrict A, int64_t sj, const REAL *restri
         NAME(strip)(A + i, sj, x, b + i, z + i, d, 1);
 }
 
-INLINE void NAME(chain)(const REAL *A, const REAL *b, const REAL *z0, REAL *z, int64_t L,
-                        int64_t B, int64_t d, int64_t Al, int64_t Ab, int64_t Ai, int64_t Aj,
-                        int64_t bl, int64_t bb, int64_t zl, int64_t zb, int64_t z0b)
+INLINE void NAME(chain)(const REAL *A, const REAL *b, const REAL *z0, REAL *z, const REAL *s,
+                        int64_t L, int64_t B, int64_t d, int64_t Al, int64_t Ab, int64_t Ai,
+                        int64_t Aj, int64_t bl, int64_t bb, int64_t zl, int64_t zb, int64_t z0b,
+                        int64_t sl, int64_t sb, int64_t inner)
 {
+    const REAL zeros[SCALED] = {0};
+    REAL scaled[SCALED];
     for (int64_t l = 0; l < L; l++)
         for (int64_t n = 0; n < B; n++) {
-            const REAL *right = b + l * bl + n * bb;
+            const REAL *right = b + l * bl + n * bb, *added = s && !inner ? zeros : right;
             const REAL *x = l ? z + (l - 1) * zl + n * zb : z0 ? z0 + n * z0b : 0;
+            const REAL *matrix = A + l * Al + n * Ab, *scale = s + l * sl + n * sb;
             REAL *out = z + l * zl + n * zb;
-            if (!x)
+            if (!x) {
                 for (int64_t i = 0; i < d; i++)
                     out[i] = right[i];
-            else if (Aj == 1)
-                NAME(rows)(A + l * Al + n * Ab, Ai, x, right, out, d);
+                continue;
+            }
+            if (s && inner) {
+                for (int64_t i = 0; i < d; i++)
+                    scaled[i] = scale[i] * x[i];
+                x = scaled;
+            }
+            if (Aj == 1)
+                NAME(rows)(matrix, Ai, x, added, out, d);
             else
-                NAME(columns)(A + l * Al + n * Ab, Aj, x, right, out, d);
+                NAME(columns)(matrix, Aj, x, added, out, d);
+            if (s && !inner)
+                for (int64_t i = 0; i < d; i++)
+                    out[i] = scale[i] * out[i] + right[i];
         }
 }
 
 /* Dense blocks; one of Ai, Aj is 1. */
-CLONES void NAME(deeppcr_dense)(const REAL *A, const REAL *b, const REAL *z0, REAL *z, int64_t L,
-                                int64_t B, int64_t d, int64_t Al, int64_t Ab, int64_t Ai,
-                                int64_t Aj, int64_t bl, int64_t bb, int64_t zl, int64_t zb,
-                                int64_t z0b)
+CLONES void NAME(deeppcr_dense)(const REAL *A, const REAL *b, const REAL *z0, REAL *z,
+                                const REAL *s, int64_t L, int64_t B, int64_t d, int64_t Al,
+                                int64_t Ab, int64_t Ai, int64_t Aj, int64_t bl, int64_t bb,
+                                int64_t zl, int64_t zb, int64_t z0b, int64_t sl, int64_t sb,
+                                int64_t inner)
 {
+#define CHAIN(n) \
+    NAME(chain)(A, b, z0, z, s, L, B, n, Al, Ab, Ai, Aj, bl, bb, zl, zb, z0b, sl, sb, inner)
 #define WIDTH(n) \
-    case n: NAME(chain)(A, b, z0, z, L, B, n, Al, Ab, Ai, Aj, bl, bb, zl, zb, z0b); return;
+    case n: CHAIN(n); return;
     switch (d) {
         WIDTH(2) WIDTH(3) WIDTH(4) WIDTH(5) WIDTH(6) WIDTH(7) WIDTH(8) WIDTH(16) WIDTH(32)
     }
-    NAME(chain)(A, b, z0, z, L, B, d, Al, Ab, Ai, Aj, bl, bb, zl, zb, z0b);
+    CHAIN(d);
 #undef WIDTH
+#undef CHAIN
 }
 
 /* Diagonal blocks: Ai is 1, or 0 where one scalar serves all channels. */
 CLONES void NAME(deeppcr_diagonal)(const REAL *A, const REAL *b, const REAL *z0, REAL *z,
                                    int64_t L, int64_t B, int64_t d, int64_t Al, int64_t Ab,
-                                   int64_t Ai, int64_t Aj, int64_t bl, int64_t bb, int64_t zl,
-                                   int64_t zb, int64_t z0b)
+                                   int64_t Ai, int64_t bl, int64_t bb, int64_t zl, int64_t zb,
+                                   int64_t z0b)
 {
-    (void)Aj;
     for (int64_t from = 0; from < d; from += 2048) { /* the state stays in the nearest cache */
         const int64_t width = d - from < 2048 ? d - from : 2048;
         for (int64_t l = 0; l < L; l++)

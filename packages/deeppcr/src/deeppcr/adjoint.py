@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from deeppcr.algorithms import apply
+from deeppcr.blocks import ScaledRows, dense
 from deeppcr.chain import Chain, Leaves, Step, StepError, make_chain
 from deeppcr.scan import refuse_nested_forward_mode, scan
 
@@ -100,9 +101,10 @@ def run_loop(chain: Chain, z0: Tensor, inputs: Leaves, shared: Leaves) -> Tensor
     if chain.plain:
         arguments = chain.arguments(columns, shared)
         next(arguments)
+        step, keep = chain.user_step, states.append  # looked up once: the loop is what auto is for
         for x, params in arguments:
-            z = chain.user_step(z, x, params)
-            states.append(z)
+            z = step(z, x, params)
+            keep(z)
     else:
         rows = zip(*columns, strict=True) if columns else repeat((), chain.length)
         for row in islice(rows, 1, None):
@@ -155,11 +157,16 @@ def pullback(
         pull = pull_by_autograd(chain, before, inputs, shared, wanted)
     else:
         J, pull = chain.hold(known[0], inputs), known[1]
-    adjoint = running = scan(J, cotangents, None, False, True, "auto")
-    first = apply(J[:1].mH if J.ndim > states.ndim else J[:1].conj(), adjoint[:1])[0]
+    if isinstance(J, ScaledRows):
+        adjoint = running = J.solve(cotangents, adjoint=True)
+        block = J.first()
+    else:
+        adjoint = running = scan(J, cotangents, None, False, True, "auto")
+        block = J[:1]
+    first = apply(block.mH if block.ndim > states.ndim else block.conj(), adjoint[:1])[0]
     if chain.ragged and known is not None:
         running = torch.where(inputs[0].unsqueeze(-1), adjoint, 0)
-    del J, known  # the gradients of as many weights may take their place
+    del J, block, known  # the gradients of as many weights may take their place
     gradients = pull(running)
     return first, gradients[: len(inputs)], gradients[len(inputs) :]
 
@@ -191,7 +198,8 @@ def jacobians(
 ) -> Tensor:
     """``J_l`` of every step at the state before it: dense ``(L, *B, d, d)`` unless it is given."""
     if given is not None:
-        return chain.hold(chain.run(chain.on_leaves(given), before, inputs, shared), inputs)
+        J = chain.run(chain.on_leaves(given), before, inputs, shared)
+        return dense(chain.hold(J, inputs))
     basis = torch.eye(before.shape[-1], dtype=before.dtype, device=before.device)
 
     def rows(z: Tensor, inputs: Leaves, shared: Leaves) -> Tensor:

@@ -8,7 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from deeppcr.steps import Pull, scaled_rows
+from deeppcr.blocks import scaled_rows
+from deeppcr.steps import Pull
 
 Weights: TypeAlias = tuple[Tensor, ...]  # weight_hh (G h, h) and, where there is one, bias_hh (G h)
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
+from deeppcr.blocks import ScaledRows, dense
 from deeppcr.layout import hold
 
 Step = Callable[[Any, Any, Any], Any]
@@ -54,7 +55,11 @@ class Chain:
 
     def step(self, z: Tensor, inputs: Leaves, shared: Leaves) -> Tensor:
         """One step, ``(*B, d) -> (*B, d)``."""
-        out, spec = pytree.tree_flatten(self.on_leaves(self.user_step)(z, inputs, shared))
+        return self.packed(self.on_leaves(self.user_step)(z, inputs, shared), z, inputs)
+
+    def packed(self, after: Any, z: Tensor, inputs: Leaves) -> Tensor:
+        """What a step returned for ``z``, as one tensor; samples that have ended keep ``z``."""
+        out, spec = pytree.tree_flatten(after)
         if spec != self.state_spec or any(
             not isinstance(o, Tensor) or o.shape != (*z.shape[:-1], n) or o.dtype != z.dtype
             for o, n in zip(out, self.widths, strict=True)
@@ -64,8 +69,8 @@ class Chain:
             raise StepError(
                 f"step must return a state like the one it takes: {want} of {z.dtype}; got {got}"
             )
-        after = out[0] if len(out) == 1 else torch.cat(out, -1)
-        return torch.where(inputs[0].unsqueeze(-1), after, z) if self.ragged else after
+        flat = out[0] if len(out) == 1 else torch.cat(out, -1)
+        return torch.where(inputs[0].unsqueeze(-1), flat, z) if self.ragged else flat
 
     @property
     def plain(self) -> bool:
@@ -83,7 +88,10 @@ class Chain:
 
     def all(self, before: Tensor, inputs: Leaves, shared: Leaves) -> Tensor:
         """Every step at once, from the states before them: ``(L, *B, d) -> (L, *B, d)``."""
-        return self.run(self.step, before, inputs, shared)
+        known = getattr(self.user_step, "at_once", None)
+        if known is None:
+            return self.run(self.step, before, inputs, shared)
+        return self.packed(self.on_leaves(known)(before, inputs, shared), before, inputs)
 
     def run(self, function: LeafStep, before: Tensor, inputs: Leaves, shared: Leaves) -> Tensor:
         """A function of one step's arguments, for all steps at once."""
@@ -100,9 +108,12 @@ class Chain:
                 "a leading axis of steps and pass vectorized=True, or use the plain loop"
             ) from error
 
-    def hold(self, J: Tensor, inputs: Leaves) -> Tensor:
+    def hold(self, J: Tensor | ScaledRows, inputs: Leaves) -> Tensor | ScaledRows:
         """The Jacobians, with the identity where a sample of a ragged batch has ended."""
-        return hold(J, inputs[0], J.ndim > inputs[0].ndim + 1) if self.ragged else J
+        if not self.ragged:
+            return J
+        J = dense(J)
+        return hold(J, inputs[0], J.ndim > inputs[0].ndim + 1)
 
     def linearize(self, before: Tensor, after: Tensor, inputs: Leaves, shared: Leaves) -> Any:
         """What the step's own ``linearize`` says of all steps, on leaves; None if it has none."""

@@ -14,6 +14,7 @@ from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from deeppcr import kernel
+from deeppcr.blocks import ScaledRows
 from deeppcr.cost import Decision, note, predictions
 from deeppcr.problem import Problem
 
@@ -22,9 +23,10 @@ ELEMENT = 1.3e-9  # s, one number that an elementwise operation writes
 FLOP = 5.0e-11  # s, one multiply-add of a matrix product
 BATCHED = 5.0e-10  # s, the same where every step has a matrix of its own
 VMAP = 9.0e-5  # s, entering torch.func.vmap
-DERIVE = 3.5e-4  # s, entering automatic differentiation for the blocks
-ENTRY = 1.2e-8  # s, one number of a block by automatic differentiation
+DERIVE = 8.0e-4  # s, entering automatic differentiation for the blocks
+ENTRY = 5.0e-9  # s, one number of a block by automatic differentiation
 KNOWN = 2.0e-9  # s, one number of a block in closed form
+ROWS = 3.0e-10  # s, the same where it is a matrix with scaled rows, and is not written
 NODE = 4.5e-6  # s, one operation's way back through autograd
 PULL = (1.4e-3, 7.0e-9)  # s, the backward by one solve: entering it, one number of a block
 PULL_KNOWN = (3.0e-4, 1.2e-9)  # s, the same with derivatives in closed form
@@ -112,8 +114,17 @@ def newton_iteration(problem: Problem, work: Work, structure: str) -> float:
     if structure in ("identity", "zero"):
         return evaluate + update
     entries = length * numbers * width
-    derive = 20 * OP + KNOWN * entries if known(problem) else DERIVE + ENTRY * entries
-    return evaluate + update + derive + solve_seconds(problem, dense=structure in ("auto", "dense"))
+    solve = solve_seconds(problem, dense=structure in ("auto", "dense"))
+    derive = DERIVE + ENTRY * entries
+    if known(problem):
+        rows = problem.jacobian is None and scaled(problem)
+        derive = 20 * OP + (ROWS if rows else KNOWN) * entries
+    return evaluate + update + derive + solve
+
+
+def scaled(problem: Problem) -> bool:
+    """Whether the step says that its blocks are ``ScaledRows``."""
+    return getattr(problem.chain.user_step, "block_type", None) is ScaledRows
 
 
 def solve_seconds(problem: Problem, *, dense: bool) -> float:

@@ -6,6 +6,7 @@ from typing import Literal, TypeAlias
 
 from torch import Tensor
 
+from deeppcr.blocks import ScaledRows, dense
 from deeppcr.cost import linear_method
 from deeppcr.scan import scan_values
 
@@ -13,15 +14,18 @@ Structure: TypeAlias = Literal["auto", "dense", "diag", "scalar", "identity", "z
 STRUCTURES = ("auto", "dense", "diag", "scalar", "identity", "zero")
 
 
-def structured(blocks: Tensor, z: Tensor, structure: str) -> Tensor:
+def structured(blocks: Tensor | ScaledRows, z: Tensor, structure: str) -> Tensor | ScaledRows:
     """The part of the exact ``blocks`` at states ``z`` that a structure keeps."""
     if structure in ("auto", "dense"):
         return blocks
+    blocks = dense(blocks)
     diagonal = blocks if blocks.ndim == z.ndim else blocks.diagonal(dim1=-2, dim2=-1)
     return diagonal.mean(-1, keepdim=True) if structure == "scalar" else diagonal
 
 
-def solve(blocks: Tensor | None, residual: Tensor, *, structure: str = "dense") -> Tensor:
+def solve(
+    blocks: Tensor | ScaledRows | None, residual: Tensor, *, structure: str = "dense"
+) -> Tensor:
     """The correction of one iteration: ``delta_l = J_l delta_{l-1} + r_l`` with ``delta_0 = 0``.
 
     ``J_1`` does not enter. With ``structure="identity"`` it is the running sum of the residuals
@@ -42,5 +46,7 @@ def solve(blocks: Tensor | None, residual: Tensor, *, structure: str = "dense") 
         return residual.cumsum(0)
     if blocks is None:
         raise ValueError(f"structure {structure!r} needs blocks")
+    if isinstance(blocks, ScaledRows):
+        return blocks.solve(residual, adjoint=False)
     method = linear_method(blocks, residual)  # an overflow is for the iteration to see
     return scan_values(blocks, residual, None, False, False, method)

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from deeppcr.blocks import ScaledRows
 from deeppcr.jacobian import solve, structured
 from deeppcr.report import Reason
 
@@ -42,7 +43,7 @@ class Solvable(Protocol):
         """All steps in one call, each from its row of ``z_prev``."""
         ...
 
-    def blocks(self, z_prev: Tensor, z: Tensor) -> Tensor:
+    def blocks(self, z_prev: Tensor, z: Tensor) -> Tensor | ScaledRows:
         """The Jacobians of all steps."""
         ...
 
@@ -196,7 +197,8 @@ def iterate(
         z = moved_by(z, delta, free)
         taken += ~done
         count += 1
-    prefix = problem.length if reason == "exact" else leading(r.abs().amax(-1) <= tol)
+    whole = reason in ("exact", "residual")
+    prefix = problem.length if whole else leading(r.abs().amax(-1) <= tol)
     return Solution(z, reason, count, tuple(residuals), tuple(steps), prefix, taken)
 
 

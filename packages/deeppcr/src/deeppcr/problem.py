@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from deeppcr.adjoint import StepJacobian, jacobians, pullback, run_loop
+from deeppcr.blocks import ScaledRows
 from deeppcr.chain import Chain, Leaves, make_chain
 
 HALF = (torch.float16, torch.bfloat16)
@@ -69,7 +70,7 @@ class Problem:
         """All steps in one call, each from its row of ``z_prev`` ``(L, *B, d)``."""
         return self.chain.all(z_prev, self.inputs, self.shared)
 
-    def blocks(self, z_prev: Tensor, z: Tensor) -> Tensor:
+    def blocks(self, z_prev: Tensor, z: Tensor) -> Tensor | ScaledRows:
         """The blocks ``J_l = d step / d z_{l-1}`` of all steps, exact.
 
         From the closed form that was given, or the step's own ``linearize``; else by d directions
@@ -82,7 +83,7 @@ class Problem:
 
         Returns:
             ``(L, *B, d, d)``, row i the derivative of output i; ``(L, *B, d)`` or ``(L, *B, 1)``,
-            the diagonals, where a closed form says that the rest is zero.
+            the diagonals, where a closed form says that the rest is zero; or scaled rows.
 
         Raises:
             StepError: where the step cannot be differentiated or batched; it names the remedy.

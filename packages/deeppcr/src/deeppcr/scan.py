@@ -241,7 +241,7 @@ def outer(cotangent: Tensor, state: Tensor, z0: Tensor | None, reverse: bool, A:
     """The gradient of the blocks: row l is ``cotangent_l state_{l-1}^H``, in the shape of A."""
     none = torch.zeros_like(state[:1])
     before = none if z0 is None else z0.expand_as(state[0])[None]
-    if False:  # the block that is not read has gradient 0, whatever the cotangent holds
+    if z0 is None:  # the block that is not read has gradient 0, whatever the cotangent holds
         rows = (cotangent[:-1], none) if reverse else (none, cotangent[1:])
         cotangent = torch.cat(rows)
     state = torch.cat((state[1:], before) if reverse else (before, state[:-1])).conj()

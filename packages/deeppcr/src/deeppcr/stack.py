@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from deeppcr.blocks import ScaledRows
 from deeppcr.newton import Newton
 from deeppcr.recurrence import parallel_forward
 from deeppcr.report import Report
@@ -61,21 +62,30 @@ class BlockStep:
 class DenseBlockStep(BlockStep):
     """Blocks ``Linear`` then a pointwise function: their derivatives are known."""
 
+    block_type = ScaledRows
+
     def __init__(self, blocks: Sequence[nn.Sequential], shape: torch.Size | None) -> None:
         super().__init__(blocks, shape)
         self.dense = DenseStep(POINTWISE[type(blocks[0][1])])
 
+    def at_once(self, before: Tensor, xs: None, params: dict[str, Tensor]) -> Tensor:
+        """The outputs of all blocks."""
+        return self.dense.at_once(before, None, self.weights(params))
+
+    def weights(self, params: dict[str, Tensor]) -> Any:
+        """Weight and bias as the dense step takes them."""
+        bias = params.get("0.bias")
+        return params["0.weight"] if bias is None else (params["0.weight"], bias)
+
     def linearize(
         self, before: Tensor, after: Tensor, xs: None, params: dict[str, Tensor]
-    ) -> tuple[Tensor, Pull]:
+    ) -> tuple[ScaledRows, Pull]:
         """What the dense step says, its gradients by the names of the parameters."""
-        bias = params.get("0.bias")
-        weights = params["0.weight"] if bias is None else (params["0.weight"], bias)
-        blocks, pull = self.dense.linearize(before, after, None, weights)
+        blocks, pull = self.dense.linearize(before, after, None, self.weights(params))
 
         def by_name(cotangent: Tensor) -> tuple[None, dict[str, Tensor]]:
             grads = pull(cotangent)[1]
-            found = (grads,) if bias is None else grads
+            found = (grads,) if isinstance(grads, Tensor) else grads
             return None, dict(zip(params, found, strict=True))
 
         return blocks, by_name

@@ -1,17 +1,22 @@
 """Steps whose derivatives are known in closed form: dense layers, and recurrences of that form.
 
 Any object with a method ``linearize(before, after, xs, params)`` is treated so: for all steps at
-once it returns their Jacobians, and the pullback of cotangents ``(L, *B, d)`` to gradients in the
-form of ``xs`` and ``params``.
+once it returns their Jacobians, ``(L, *B, d, d)`` or ``deeppcr.blocks.ScaledRows``, and the
+pullback of cotangents ``(L, *B, d)`` to gradients in the form of ``xs`` and ``params``. A method
+``at_once(before, xs, params)``, the states after all steps from those before them, takes the place
+of ``torch.vmap``.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from deeppcr.blocks import ScaledRows
+from deeppcr.scan import scan
 
 Pull = Callable[[Tensor], tuple[Any, Any]]
 ACTIVATIONS: dict[str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]] = {
@@ -44,6 +49,7 @@ class DenseStep:
     """
 
     activation: str = "tanh"
+    block_type: ClassVar[type] = ScaledRows  # for the choice, which does not call linearize
 
     def __post_init__(self) -> None:
         if self.activation not in ACTIVATIONS:
@@ -56,10 +62,28 @@ class DenseStep:
         before = F.linear(z, weight, bias)
         return ACTIVATIONS[self.activation][0](before if x is None else before + x)
 
+    def at_once(self, before: Tensor, xs: Tensor | None, params: Any) -> Tensor:
+        """The states after all steps, ``(L, *B, d)``."""
+        weight, bias = params if isinstance(params, (tuple, list)) else (params, None)
+        added = [] if xs is None else [_aligned(xs, before)]
+        if bias is not None:
+            added.append(bias if weight.ndim == 2 else _aligned(bias, before))
+        if weight.ndim == 2:
+            inner = before @ weight.mT
+        elif before.ndim == 2:  # one row a matrix: the kernel calls no library for each
+            first = added.pop() if added else torch.zeros_like(before)
+            inner = scan(weight[None], first[None], before, False, False, "serial")[0]
+        else:
+            rows = before.reshape(len(before), -1, before.shape[-1])
+            inner = (rows @ weight.mT).reshape(before.shape)
+        for term in added:
+            inner = inner + term
+        return ACTIVATIONS[self.activation][0](inner)
+
     def linearize(
         self, before: Tensor, after: Tensor, xs: Tensor | None, params: Any
-    ) -> tuple[Tensor, Pull]:
-        """The Jacobians ``(L, *B, d, d)`` of all steps, and their pullback."""
+    ) -> tuple[ScaledRows, Pull]:
+        """The Jacobians of all steps, and their pullback."""
         slope = ACTIVATIONS[self.activation][1](after)
         weight, bias = params if isinstance(params, (tuple, list)) else (params, None)
         own = weight.ndim == 3  # one matrix a step
@@ -73,29 +97,21 @@ class DenseStep:
             else:
                 shape = (*weight.shape[:-2], -1, inner.shape[-1])
                 grad = inner.reshape(shape).mT @ states.reshape(shape)
-            by_xs = None if xs is None else _summed_to(inner, xs, len(batch))
+            by_xs = None if xs is None else _summed_to(inner, xs, by_step=True)
             if bias is None:
                 return by_xs, grad
-            by_bias = _summed_to(inner, bias, len(batch) if own else None)
+            by_bias = _summed_to(inner, bias, by_step=own)
             return by_xs, (grad, by_bias)
 
-        return scaled_rows(slope, matrix), pull
+        return ScaledRows(slope, matrix), pull
 
 
-def scaled_rows(slope: Tensor, weight: Tensor) -> Tensor:
-    """``diag(slope) W``: ``(..., h)`` and ``(h, k)``, or one matrix a row, give ``(..., h, k)``."""
-    width = slope.shape[-1]
-    if weight.ndim > 2 or width > 8:
-        return slope.unsqueeze(-1) * weight
-    # small matrices that all rows share: one matrix product, several times as fast
-    spread = torch.eye(width, dtype=weight.dtype, device=weight.device).unsqueeze(-1) * weight
-    return (slope @ spread.reshape(width, -1)).reshape(*slope.shape, weight.shape[-1])
+def _aligned(leaf: Tensor, states: Tensor) -> Tensor:
+    """A leaf with the steps on axis 0, and an axis of 1 for every axis of a batch it lacks."""
+    return leaf.reshape(len(leaf), *[1] * (states.ndim - leaf.ndim), *leaf.shape[1:])
 
 
-def _summed_to(inner: Tensor, leaf: Tensor, batch: int | None) -> Tensor:
+def _summed_to(inner: Tensor, leaf: Tensor, *, by_step: bool) -> Tensor:
     """The sum of ``(L, *B, d)`` over the axes that the leaf does not have."""
-    if batch is None:  # shared by all steps
-        return inner.sum_to_size(leaf.shape)
-    missing = batch + 2 - leaf.ndim
-    aligned = (len(leaf), *[1] * missing, *leaf.shape[1:])
-    return inner.sum_to_size(aligned).reshape(leaf.shape)
+    shape = _aligned(leaf, inner).shape if by_step else leaf.shape
+    return inner.sum_to_size(shape).reshape(leaf.shape)

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from deeppcr.blocks import dense
 from deeppcr.chain import Step
 from deeppcr.choice import choose
 from deeppcr.problem import Problem, make_problem
@@ -112,7 +113,7 @@ def diagnose(
 def growth(problem: Problem, states: Tensor, direction: Tensor) -> float:
     """Mean log growth of ``direction`` through the blocks at ``states``, of the worst sample."""
     z_prev = problem.previous(states)
-    blocks = problem.blocks(z_prev, problem.at_once(z_prev))
+    blocks = dense(problem.blocks(z_prev, problem.at_once(z_prev)))
     v = direction.to(states)
     total = torch.zeros(v.shape[:-1], dtype=torch.float64, device=v.device)
     for block in blocks:

@@ -64,7 +64,7 @@ def test_a_race_tells_equal_gradients_from_wrong_ones(monkeypatch):
     class Wrong(deeppcr.DenseStep):
         def linearize(self, *given):
             blocks, pull = super().linearize(*given)
-            return 1.01 * blocks, pull
+            return dataclasses.replace(blocks, slope=1.01 * blocks.slope), pull
 
     monkeypatch.setattr(deeppcr, "DenseStep", Wrong)
     assert from_file.race(32, 4).exact > 1e-4
@@ -93,18 +93,24 @@ def test_the_station_runs_whole_at_a_tiny_size(tiny, monkeypatch, tmp_path):
     monkeypatch.setattr(from_file, "STUDY", tmp_path / "none.json")
     seen = []
     result = from_file.Station().run(Context(progress=lambda *step: seen.append(step)))
-    assert seen[-1] == (18, 18)
+    assert seen[-1] == (20, 20)
     assert seen == sorted(seen)
-    first, _, residuals, *images = result.figures
+    first, _, residuals, images = result.figures
     assert first.log_x
     assert first.log_y
     assert [line.x for line in first.series] == [[16, 256]] * 4
     assert residuals.levels == [("tolerance", from_file.TOLERANCE)]
-    assert [len(one.images) for one in images] == [4, 4, 4]
+    assert images.images.shape == (12, 128, 128)
+    assert [caption for caption in images.captions if "loop" in caption] == [
+        f"{name}, loop" for name in ("DDIM", "Euler", "DDPM") for _ in range(2)
+    ]
+    forward = next(value for name, value in result.tables.items() if "Forward" in name)
+    assert forward["width"] == [4, 8]
+    assert max(forward["largest difference"]) < 1e-3
     table = result.tables["Samplers, 100 steps, 2 images"]
     assert max(table["rounds"]) <= 20
-    assert max(table["largest difference of a pixel"]) <= 1e-3
-    assert table["by the loop"] == [200] * 3
+    assert max(table["pixels differ by"]) <= 1e-3
+    assert table["loop's rows"] == [200] * 3
     cells = next(value for name, value in result.tables.items() if "cell" in name)
     assert cells["cell"] == ["RNN", "GRU"]
     assert max(cells["difference, float32"]) < 1e-4

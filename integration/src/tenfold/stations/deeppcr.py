@@ -19,6 +19,8 @@ DEPTHS, WIDTHS = (16, 64, 256, 1024, 4096), (4, 8)
 LENGTHS = (1, 2, 3, 16, 100, 1000, 1024, 1025, 4096)  # of chains whose sweeps are counted
 CELLS, CELL_STEPS = ("RNN", "GRU"), 1024
 STEPS, CLASSES = 100, (7, 10)  # of a sampler; a striped 3 and a 2 with a dot
+LABELS = {"ddim": "DDIM", "euler": "Euler", "ddpm": "DDPM"}
+ZOOM = 8  # of a sampled image's side
 TOLERANCE = 1e-3  # of a sampler's residual, in units of the sample
 ROUNDS = 5  # of a race
 RULE = (
@@ -98,19 +100,29 @@ class Station:
         from tenfold.data.diffusion import SAMPLERS
 
         jobs = [(width, depth) for width in WIDTHS for depth in DEPTHS]
-        total = len(jobs) + len(CELLS) + 4 * len(SAMPLERS)
+        done, total = 0, len(jobs) + len(WIDTHS) + len(CELLS) + 4 * len(SAMPLERS)
+
+        def counted(steps: int = 1) -> None:
+            nonlocal done
+            done += steps
+            context.progress(done, total)
+
         races: list[Race] = []
         for width, depth in jobs:
             races.append(race(depth, width, context.device))
-            context.progress(len(races), total)
-        cells = {}
+            counted()
+        forward: dict[int, dict[str, float]] = {}
+        for width in WIDTHS:
+            forward[width] = forward_race(DEPTHS[-1], width, context.device)
+            counted()
+        cells: dict[str, dict[str, float]] = {}
         for name in CELLS:
             cells[name] = cell_race(name, context.device)
-            context.progress(len(jobs) + len(cells), total)
+            counted()
         sampled: list[Sampled] = []
         for name in SAMPLERS:
             sampled.append(sampler(name, context.device))
-            context.progress(len(jobs) + len(cells) + 4 * len(sampled), total)
+            counted(4)
         counts = sweeps()
         study: dict[str, Any] = {"tables": {}, "headlines": [], "figures": []}
         if STUDY.is_file():
@@ -118,10 +130,10 @@ class Station:
         return StationResult(
             verdict=judge(races, counts, sampled, context.device),
             headline=_headline(races, sampled),
-            tables=_tables(races, cells, counts, sampled) | study["tables"],
+            tables=_tables(races, forward, cells, counts, sampled) | study["tables"],
             figures=[
                 *_figures(races, counts, sampled),
-                *(_images(one) for one in sampled),
+                _images(sampled),
                 *(_lines(figure) for figure in study["figures"]),
             ],
             notes=[RULE, *_notes(context.device), *study["headlines"]],
@@ -208,6 +220,35 @@ def difference(found: Sequence["torch.Tensor"], wanted: Sequence["torch.Tensor"]
     return max(float((one - other).norm() / other.norm()) for one, other in pairs)
 
 
+def forward_race(depth: int, width: int, device: str = "cpu") -> dict[str, float]:
+    """A contracting tanh recurrence by its loop and by Newton's iteration, without gradients."""
+    import torch
+    from deeppcr import DenseStep, Newton, bench, parallel_forward
+
+    g = torch.Generator().manual_seed(0)
+    weight = (0.9 * torch.linalg.qr(torch.randn(width, width, generator=g))[0]).to(device)
+    xs = (0.1 * torch.randn(depth, width, generator=g)).to(device)
+    z0 = torch.zeros(width, device=device)
+
+    def loop() -> torch.Tensor:
+        z, states = z0, []
+        for x in xs.unbind(0):
+            z = torch.tanh(torch.addmv(x, weight, z))
+            states.append(z)
+        return torch.stack(states)
+
+    solver = Newton(atol=1e-4, rtol=1e-4)
+
+    def together() -> Any:
+        return parallel_forward(DenseStep(), z0, xs, weight, method="newton", solver=solver)
+
+    with torch.no_grad(), one_thread():
+        found = together()
+        error = float((found.states - loop()).abs().max())
+        taken = bench.race({"loop": loop, "newton": together}, rounds=3, device=device)
+    return {"error": error, "iterations": found.report.iterations, **taken}
+
+
 def cell_race(name: str, device: str = "cpu") -> dict[str, float]:
     """The backward of torch's recurrent module and of ours, with the same weights."""
     import deeppcr
@@ -272,7 +313,7 @@ def sampler(name: str, device: str = "cpu") -> Sampled:
 
 def _headline(races: Sequence[Race], sampled: Sequence[Sampled]) -> str:
     gains = [f"{race.gain:.0f} times (width {race.width})" for race in _deepest(races)]
-    rounds = ", ".join(f"{one.name.upper()} {one.rounds}" for one in sampled)
+    rounds = ", ".join(f"{LABELS[one.name]} {one.rounds}" for one in sampled)
     error = max(one.error for one in sampled)
     return (
         f"backward of {DEPTHS[-1]:,} layers {' and '.join(gains)} as fast as autograd's, equal to "
@@ -287,6 +328,7 @@ def _deepest(races: Sequence[Race]) -> list[Race]:
 
 def _tables(
     races: Sequence[Race],
+    forward: Mapping[int, Mapping[str, float]],
     cells: Mapping[str, Mapping[str, float]],
     counts: Mapping[int, int],
     sampled: Sequence[Sampled],
@@ -301,6 +343,14 @@ def _tables(
             "one solve, ms": [_ms(race.parallel) for race in races],
             "times as fast": [round(race.gain, 1) for race in races],
         },
+        f"Forward of a tanh recurrence, {DEPTHS[-1]:,} steps": {
+            "width": list(forward),
+            "Newton's iterations": [row["iterations"] for row in forward.values()],
+            "largest difference": [float(f"{row['error']:.1e}") for row in forward.values()],
+            "loop, ms": [_ms(row["loop"]) for row in forward.values()],
+            "Newton, ms": [_ms(row["newton"]) for row in forward.values()],
+            "times as fast": [round(row["loop"] / row["newton"], 1) for row in forward.values()],
+        },
         f"Backward of a recurrent cell, {CELL_STEPS:,} steps, width {WIDTHS[-1]}": {
             "cell": list(cells),
             "difference, float32": [float(f"{cell['error']:.1e}") for cell in cells.values()],
@@ -314,12 +364,12 @@ def _tables(
             "ceil(log2 L)": [log2_ceiling(length) for length in counts],
         },
         f"Samplers, {STEPS} steps, {len(CLASSES)} images": {
-            "sampler": [one.name.upper() for one in sampled],
+            "sampler": [LABELS[one.name] for one in sampled],
             "rounds": [one.rounds for one in sampled],
-            "rounds of the loop": [STEPS] * len(sampled),
-            "largest difference of a pixel": [float(f"{one.error:.1e}") for one in sampled],
-            "images through the model": [one.rows for one in sampled],
-            "by the loop": [one.loop_rows for one in sampled],
+            "loop's rounds": [STEPS] * len(sampled),
+            "pixels differ by": [float(f"{one.error:.1e}") for one in sampled],
+            "rows of the model": [one.rows for one in sampled],
+            "loop's rows": [one.loop_rows for one in sampled],
         },
     }
 
@@ -342,7 +392,7 @@ def _figures(
     counted = Series("counted", lengths, list(counts.values()))
     formula = Series("ceil(log2 L)", lengths, [log2_ceiling(length) for length in lengths])
     residuals = [
-        Series(one.name.upper(), list(range(1, len(one.residuals) + 1)), list(one.residuals))
+        Series(LABELS[one.name], list(range(1, len(one.residuals) + 1)), list(one.residuals))
         for one in sampled
     ]
     title = "Backward over depth, tanh network"
@@ -360,13 +410,14 @@ def _figures(
     ]
 
 
-def _images(one: Sampled) -> Images:
-    from tenfold.data.diffusion import CLASSES as NAMES
-
-    captions = [f"{NAMES[n]}, loop of {STEPS} calls" for n in CLASSES]
-    captions += [f"{NAMES[n]}, {one.rounds} rounds" for n in CLASSES]
-    images = np.concatenate([one.loop, one.parallel])
-    return Images(f"{one.name.upper()}: by the loop, and together", images, captions)
+def _images(sampled: Sequence[Sampled]) -> Images:
+    images, captions = [], []
+    for one in sampled:
+        images += [one.loop, one.parallel]
+        captions += [f"{LABELS[one.name]}, loop"] * len(CLASSES)
+        captions += [f"{LABELS[one.name]}, {one.rounds} rounds"] * len(CLASSES)
+    large = np.concatenate(images).repeat(ZOOM, 1).repeat(ZOOM, 2)
+    return Images(f"The same noise by a loop of {STEPS} calls, and together", large, captions)
 
 
 def _lines(figure: Mapping[str, Any]) -> Lines:

@@ -10,6 +10,7 @@ from tenfold.station import Context, Lines, Series
 
 # diffusers on a newer numpy (November 2026)
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+chains = importlib.import_module("tenfold.chains")
 from_file = importlib.import_module("tenfold.stations.deeppcr")
 
 
@@ -17,7 +18,7 @@ def races(gain=100.0, error=1e-6, exact=1e-14, slow=1.5):
     """Races at two depths of one width; the deeper solve takes ``slow`` times the other's."""
     made = []
     for depth, parallel in ((256, 1e-3), (4096, slow * 1e-3)):
-        made.append(from_file.Race(depth, 8, error, exact, gain * parallel, parallel))
+        made.append(chains.Race(depth, 8, error, exact, gain * parallel, parallel))
     return made
 
 
@@ -49,31 +50,28 @@ def test_the_verdict_follows_the_stated_rule(changes, verdict):
 
 
 def test_sweeps_are_counted_and_are_the_logarithm():
-    counts = from_file.sweeps()
+    counts = chains.sweeps(from_file.LENGTHS)
     assert [counts[length] for length in (1, 2, 3, 1000, 1024, 1025)] == [0, 1, 2, 10, 10, 11]
     assert all(count == np.ceil(np.log2(length)) for length, count in counts.items())
 
 
 def test_a_race_tells_equal_gradients_from_wrong_ones(monkeypatch):
-    deeppcr = importlib.import_module("deeppcr")
-    monkeypatch.setattr(from_file, "ROUNDS", 1)
-    found = from_file.race(32, 4)
+    found = chains.race(32, 4, rounds=1)
     assert found.exact < 1e-12 < found.error < 1e-4
     assert min(found.loop, found.parallel) > 0
 
-    class Wrong(deeppcr.DenseStep):
+    class Wrong(chains.DenseStep):
         def linearize(self, *given):
             blocks, pull = super().linearize(*given)
             return dataclasses.replace(blocks, slope=1.01 * blocks.slope), pull
 
-    monkeypatch.setattr(deeppcr, "DenseStep", Wrong)
-    assert from_file.race(32, 4).exact > 1e-4
+    monkeypatch.setattr(chains, "DenseStep", Wrong)
+    assert chains.race(32, 4, rounds=1).exact > 1e-4
 
 
 @pytest.fixture
 def tiny(monkeypatch):
     """The station at a size of seconds, with a model that costs nothing."""
-    diffusion = importlib.import_module("tenfold.data.diffusion")
 
     class Model:
         def to(self, device):
@@ -83,9 +81,8 @@ def tiny(monkeypatch):
             assert class_labels.tolist() == list(from_file.CLASSES) * (len(x) // 2)
             return SimpleNamespace(sample=0.5 * torch.tanh(x))
 
-    monkeypatch.setattr(diffusion, "load", Model)
+    monkeypatch.setattr(chains, "load", Model)
     monkeypatch.setattr(from_file, "DEPTHS", (16, 256))
-    monkeypatch.setattr(from_file, "ROUNDS", 1)
     monkeypatch.setattr(from_file, "CELL_STEPS", 32)
 
 
@@ -107,7 +104,7 @@ def test_the_station_runs_whole_at_a_tiny_size(tiny, monkeypatch, tmp_path):
     forward = next(value for name, value in result.tables.items() if "Forward" in name)
     assert forward["width"] == [4, 8]
     assert max(forward["largest difference"]) < 1e-3
-    table = result.tables["Samplers, 100 steps, 2 images"]
+    table = result.tables["Samplers, 100 steps"]
     assert max(table["rounds"]) <= 20
     assert max(table["pixels differ by"]) <= 1e-3
     assert table["loop's rows"] == [200] * 3
@@ -127,6 +124,23 @@ def test_the_committed_studys_summary_is_shown_beside(tiny, monkeypatch, tmp_pat
     assert result.figures[-1].series == [Series("a", [0], [1], [], [])]
     assert result.tables["S"] == {"a": [1]}
     assert result.notes[-1] == "The study: it held."
+
+
+def test_a_race_leaves_the_number_of_threads():
+    before = torch.get_num_threads()
+    with chains.one_thread():
+        assert torch.get_num_threads() == 1
+    assert torch.get_num_threads() == before
+
+
+def test_more_seeds_are_more_images(tiny, monkeypatch):
+    monkeypatch.setattr(from_file, "DEPTHS", (16,))
+    monkeypatch.setattr(from_file, "WIDTHS", (4,))
+    monkeypatch.setattr(from_file, "CELLS", ())
+    monkeypatch.setattr(from_file, "LABELS", {"ddim": "DDIM"})
+    result = from_file.Station().run(Context(seeds=3))
+    images = next(f for f in result.figures if hasattr(f, "images"))
+    assert len(images.images) == 2 * 6
 
 
 def test_claims_no_more_than_the_abstract():

@@ -50,7 +50,7 @@ class Block(nn.Module):
 
     def __init__(self, weight: Tensor, bias: Tensor, scale: float) -> None:
         super().__init__()
-        self.linear = nn.Linear(*weight.shape)
+        self.linear = nn.Linear(weight.shape[1], weight.shape[0])
         self.linear.weight.data, self.linear.bias.data = weight.clone(), bias.clone()
         self.scale = scale
 

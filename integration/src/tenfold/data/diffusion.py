@@ -75,7 +75,7 @@ def load() -> "UNet2DModel":
     wanted = json.loads((FOLDER / "model.json").read_text(encoding="utf-8"))["sha256"]
     if (found := hashlib.sha256(raw).hexdigest()) != wanted:
         raise ValueError(f"{path.name} has SHA-256 {found}, not {wanted}: train it again")
-    model = UNet2DModel(**CONFIG)
+    model: Any = UNet2DModel(**CONFIG)
     model.load_state_dict(read(raw))
     return model.eval().requires_grad_(False)
 
@@ -94,10 +94,13 @@ def scheduler(name: str, steps: int) -> Any:
 
     if name not in SAMPLERS:
         raise ValueError(f"name must be one of {', '.join(SAMPLERS)}; got {name!r}")
+    made: Any  # diffusers does not say what a scheduler is
     if name == "euler":
-        made: Any = EulerDiscreteScheduler(**NOISE)
+        made = EulerDiscreteScheduler(**NOISE)
+    elif name == "ddim":
+        made = DDIMScheduler(**NOISE, clip_sample=False)
     else:
-        made = (DDIMScheduler if name == "ddim" else DDPMScheduler)(**NOISE, clip_sample=False)
+        made = DDPMScheduler(**NOISE, clip_sample=False)
     made.set_timesteps(steps)
     return made
 

@@ -1,9 +1,7 @@
 """deeppcr: a backward over thousands of steps as one solve, and a sampler's steps together."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +10,7 @@ import numpy as np
 from tenfold.station import Context, Images, Lines, Series, StationResult, Verdict
 
 if TYPE_CHECKING:
-    import torch
+    from tenfold.chains import Race, Sampled
 
 STUDY = Path(__file__).parents[3] / "studies" / "deeppcr" / "summary.json"
 DEPTHS, WIDTHS = (16, 64, 256, 1024, 4096), (4, 8)
@@ -22,7 +20,6 @@ STEPS, CLASSES = 100, (7, 10)  # of a sampler; a striped 3 and a 2 with a dot
 LABELS = {"ddim": "DDIM", "euler": "Euler", "ddpm": "DDPM"}
 ZOOM = 8  # of a sampled image's side
 TOLERANCE = 1e-3  # of a sampler's residual, in units of the sample
-ROUNDS = 5  # of a race
 RULE = (
     "Partly is the most that a CPU can say, for the abstract's factors and a time that grows with "
     "log2 L are a GPU's. It means all of: ceil(log2 L) sweeps at every length; gradients that "
@@ -31,57 +28,6 @@ RULE = (
     "steps in at most 20 rounds, its images within 1e-3 of the loop's. On a GPU, reproduced means "
     "these and a backward that takes at most twice as long at 4,096 layers as at 256."
 )
-
-
-@dataclass(frozen=True)
-class Race:
-    """One depth and width: how far the gradients differ, and what the backward takes.
-
-    Attributes:
-        depth: layers.
-        width: of the state.
-        error: of the gradients, relative to their length, in single precision.
-        exact: the same in double precision.
-        loop: median seconds of autograd's backward through the loop.
-        parallel: of the solve.
-    """
-
-    depth: int
-    width: int
-    error: float
-    exact: float
-    loop: float
-    parallel: float
-
-    @property
-    def gain(self) -> float:
-        """How many times as fast the solve is."""
-        return self.loop / self.parallel
-
-
-@dataclass(frozen=True)
-class Sampled:
-    """One sampler: its images by the loop and together, and what the latter took.
-
-    Attributes:
-        name: of the sampler.
-        rounds: calls of the model that wait for one another; the loop makes ``STEPS``.
-        rows: samples that the model was evaluated on.
-        loop_rows: the same of the loop.
-        error: largest difference of a pixel, in units of [-1, 1].
-        residuals: of every round.
-        loop: images ``(B, 16, 16)`` uint8.
-        parallel: the same, sampled together.
-    """
-
-    name: str
-    rounds: int
-    rows: int
-    loop_rows: int
-    error: float
-    residuals: tuple[float, ...]
-    loop: np.ndarray
-    parallel: np.ndarray
 
 
 class Station:
@@ -97,10 +43,11 @@ class Station:
 
     def run(self, context: Context) -> StationResult:
         """Compare gradients and race them, count sweeps, and sample both ways."""
-        from tenfold.data.diffusion import SAMPLERS
+        from tenfold.chains import cell_race, forward_race, race, sampler, sweeps
 
         jobs = [(width, depth) for width in WIDTHS for depth in DEPTHS]
-        done, total = 0, len(jobs) + len(WIDTHS) + len(CELLS) + 4 * len(SAMPLERS)
+        device, classes = context.device, CLASSES * context.seeds
+        done, total = 0, len(jobs) + len(WIDTHS) + len(CELLS) + 4 * len(LABELS)
 
         def counted(steps: int = 1) -> None:
             nonlocal done
@@ -109,26 +56,26 @@ class Station:
 
         races: list[Race] = []
         for width, depth in jobs:
-            races.append(race(depth, width, context.device))
+            races.append(race(depth, width, device=device))
             counted()
         forward: dict[int, dict[str, float]] = {}
         for width in WIDTHS:
-            forward[width] = forward_race(DEPTHS[-1], width, context.device)
+            forward[width] = forward_race(DEPTHS[-1], width, device=device)
             counted()
         cells: dict[str, dict[str, float]] = {}
         for name in CELLS:
-            cells[name] = cell_race(name, context.device)
+            cells[name] = cell_race(name, CELL_STEPS, WIDTHS[-1], device=device)
             counted()
         sampled: list[Sampled] = []
-        for name in SAMPLERS:
-            sampled.append(sampler(name, context.device))
+        for name in LABELS:
+            sampled.append(sampler(name, STEPS, classes, tol=TOLERANCE, device=device))
             counted(4)
-        counts = sweeps()
+        counts = sweeps(LENGTHS)
         study: dict[str, Any] = {"tables": {}, "headlines": [], "figures": []}
         if STUDY.is_file():
             study |= json.loads(STUDY.read_text(encoding="utf-8"))
         return StationResult(
-            verdict=judge(races, counts, sampled, context.device),
+            verdict=judge(races, counts, sampled, device),
             headline=_headline(races, sampled),
             tables=_tables(races, forward, cells, counts, sampled) | study["tables"],
             figures=[
@@ -136,14 +83,14 @@ class Station:
                 _images(sampled),
                 *(_lines(figure) for figure in study["figures"]),
             ],
-            notes=[RULE, *_notes(context.device), *study["headlines"]],
+            notes=[RULE, *_notes(device, len(classes)), *study["headlines"]],
         )
 
 
 def judge(
-    races: Sequence[Race],
+    races: Sequence["Race"],
     counts: Mapping[int, int],
-    sampled: Sequence[Sampled],
+    sampled: Sequence["Sampled"],
     device: str = "cpu",
 ) -> Verdict:
     """The verdict by `RULE`."""
@@ -166,152 +113,7 @@ def log2_ceiling(length: int) -> int:
     return (length - 1).bit_length()
 
 
-def race(depth: int, width: int, device: str = "cpu") -> Race:
-    """Compare the gradients of one tanh network in both precisions, and race their backward."""
-    import torch
-    from deeppcr import DenseStep, bench, sequential_forward
-
-    runs: dict[str, bench.Run] = {}
-    errors: dict[str, float] = {}
-    for kind in (torch.float64, torch.float32):  # the last is raced
-        leaves = [x.detach().to(kind).requires_grad_() for x in bench.tanh_stack(depth, width)]
-        z0, weights, biases = leaves = [x.detach().to(device).requires_grad_() for x in leaves]
-        g = torch.Generator().manual_seed(1)
-        cotangent = torch.randn(depth, width, generator=g).to(z0)
-        stacks = {
-            "loop": bench.unbound_loop(*leaves),
-            "parallel": sequential_forward(
-                DenseStep(), z0, None, (weights, biases), per_layer_params=True
-            ),
-        }
-        for name, states in stacks.items():
-            runs[name] = _gradient(states, leaves, cotangent)
-        errors[str(kind)] = difference(runs["parallel"](), runs["loop"]())
-    with one_thread():
-        taken = bench.race(runs, rounds=ROUNDS, device=device)
-    error, exact = errors["torch.float32"], errors["torch.float64"]
-    return Race(depth, width, error, exact, taken["loop"], taken["parallel"])
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """One thread of torch, so that a race says the same whatever else the other cores do."""
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
-def _gradient(
-    states: "torch.Tensor", leaves: Sequence["torch.Tensor"], cotangent: "torch.Tensor"
-) -> Any:
-    import torch
-
-    return lambda: torch.autograd.grad(states, leaves, cotangent, retain_graph=True)
-
-
-def difference(found: Sequence["torch.Tensor"], wanted: Sequence["torch.Tensor"]) -> float:
-    """The largest distance of a tensor from the wanted one, relative to the latter's length."""
-    pairs = zip(found, wanted, strict=True)
-    return max(float((one - other).norm() / other.norm()) for one, other in pairs)
-
-
-def forward_race(depth: int, width: int, device: str = "cpu") -> dict[str, float]:
-    """A contracting tanh recurrence by its loop and by Newton's iteration, without gradients."""
-    import torch
-    from deeppcr import DenseStep, Newton, bench, parallel_forward
-
-    g = torch.Generator().manual_seed(0)
-    weight = (0.9 * torch.linalg.qr(torch.randn(width, width, generator=g))[0]).to(device)
-    xs = (0.1 * torch.randn(depth, width, generator=g)).to(device)
-    z0 = torch.zeros(width, device=device)
-
-    def loop() -> torch.Tensor:
-        z, states = z0, []
-        for x in xs.unbind(0):
-            z = torch.tanh(torch.addmv(x, weight, z))
-            states.append(z)
-        return torch.stack(states)
-
-    solver = Newton(atol=1e-4, rtol=1e-4)
-
-    def together() -> Any:
-        return parallel_forward(DenseStep(), z0, xs, weight, method="newton", solver=solver)
-
-    with torch.no_grad(), one_thread():
-        found = together()
-        error = float((found.states - loop()).abs().max())
-        taken = bench.race({"loop": loop, "newton": together}, rounds=3, device=device)
-    return {"error": error, "iterations": found.report.iterations, **taken}
-
-
-def cell_race(name: str, device: str = "cpu") -> dict[str, float]:
-    """The backward of torch's recurrent module and of ours, with the same weights."""
-    import deeppcr
-    import torch
-    from deeppcr import bench
-
-    g = torch.Generator().manual_seed(0)
-    with torch.random.fork_rng([]):
-        torch.manual_seed(0)
-        peer = getattr(torch.nn, name)(WIDTHS[-1], WIDTHS[-1]).to(device)
-    ours = getattr(deeppcr, name).from_torch(peer)
-    x, cotangent = (torch.randn(CELL_STEPS, 1, WIDTHS[-1], generator=g) for _ in range(2))
-    runs = {}
-    for who, module in (("torch", peer), ("deeppcr", ours)):
-        states = module(x.to(device))[0]
-        runs[who] = _gradient(states, list(module.parameters()), cotangent.to(device))
-    error = difference(runs["deeppcr"](), runs["torch"]())
-    with one_thread():
-        return {"error": error, **bench.race(runs, rounds=3, device=device)}
-
-
-def sweeps() -> dict[int, int]:
-    """How many sweeps cyclic reduction takes, by the length of the chain."""
-    import torch
-    from deeppcr import pcr_steps
-
-    g = torch.Generator().manual_seed(0)
-    counts = {}
-    for length in LENGTHS:
-        J, r = (torch.randn(length, *shape, generator=g) / 2 for shape in ((2, 2), (2,)))
-        counts[length] = len(list(pcr_steps(J, r)))
-    return counts
-
-
-def sampler(name: str, device: str = "cpu") -> Sampled:
-    """The same noise by the loop and with all steps together."""
-    import torch
-    from deeppcr.diffusion import parallel_sample
-
-    from tenfold.data.diffusion import SIDE, conditioned, load, pictures, sample, scheduler
-
-    denoise = conditioned(load().to(device), torch.tensor(CLASSES))
-    shape = (len(CLASSES), 1, SIDE, SIDE)
-    noise = torch.randn(shape, generator=torch.Generator().manual_seed(1)).to(device)
-    draws = [torch.Generator().manual_seed(2) for _ in range(2)]  # of DDPM, the same for both
-    steps = scheduler(name, STEPS)
-    looped = sample(denoise, scheduler(name, STEPS), noise, generator=draws[0])
-    found = parallel_sample(
-        denoise, steps, noise * steps.init_noise_sigma, tol=TOLERANCE, generator=draws[1]
-    )
-    return Sampled(
-        name,
-        found.rounds,
-        found.model_rows,
-        STEPS * len(CLASSES),
-        float((found.sample - looped).abs().max()),
-        tuple(found.report.residuals),
-        pictures(looped),
-        pictures(found.sample),
-    )
-
-
-def _headline(races: Sequence[Race], sampled: Sequence[Sampled]) -> str:
+def _headline(races: Sequence["Race"], sampled: Sequence["Sampled"]) -> str:
     gains = [f"{race.gain:.0f} times (width {race.width})" for race in _deepest(races)]
     rounds = ", ".join(f"{LABELS[one.name]} {one.rounds}" for one in sampled)
     error = max(one.error for one in sampled)
@@ -322,16 +124,16 @@ def _headline(races: Sequence[Race], sampled: Sequence[Sampled]) -> str:
     )
 
 
-def _deepest(races: Sequence[Race]) -> list[Race]:
+def _deepest(races: Sequence["Race"]) -> list["Race"]:
     return [race for race in races if race.depth == DEPTHS[-1]]
 
 
 def _tables(
-    races: Sequence[Race],
+    races: Sequence["Race"],
     forward: Mapping[int, Mapping[str, float]],
     cells: Mapping[str, Mapping[str, float]],
     counts: Mapping[int, int],
-    sampled: Sequence[Sampled],
+    sampled: Sequence["Sampled"],
 ) -> dict[str, dict[str, list[Any]]]:
     return {
         "Backward of a tanh network": {
@@ -363,7 +165,7 @@ def _tables(
             "sweeps": list(counts.values()),
             "ceil(log2 L)": [log2_ceiling(length) for length in counts],
         },
-        f"Samplers, {STEPS} steps, {len(CLASSES)} images": {
+        f"Samplers, {STEPS} steps": {
             "sampler": [LABELS[one.name] for one in sampled],
             "rounds": [one.rounds for one in sampled],
             "loop's rounds": [STEPS] * len(sampled),
@@ -379,7 +181,7 @@ def _ms(seconds: float) -> float:
 
 
 def _figures(
-    races: Sequence[Race], counts: Mapping[int, int], sampled: Sequence[Sampled]
+    races: Sequence["Race"], counts: Mapping[int, int], sampled: Sequence["Sampled"]
 ) -> list[Lines]:
     lines = []
     for width in WIDTHS:
@@ -410,12 +212,13 @@ def _figures(
     ]
 
 
-def _images(sampled: Sequence[Sampled]) -> Images:
-    images, captions = [], []
+def _images(sampled: Sequence["Sampled"]) -> Images:
+    images: list[np.ndarray] = []
+    captions: list[str] = []
     for one in sampled:
         images += [one.loop, one.parallel]
-        captions += [f"{LABELS[one.name]}, loop"] * len(CLASSES)
-        captions += [f"{LABELS[one.name]}, {one.rounds} rounds"] * len(CLASSES)
+        captions += [f"{LABELS[one.name]}, loop"] * len(one.loop)
+        captions += [f"{LABELS[one.name]}, {one.rounds} rounds"] * len(one.loop)
     large = np.concatenate(images).repeat(ZOOM, 1).repeat(ZOOM, 2)
     return Images(f"The same noise by a loop of {STEPS} calls, and together", large, captions)
 
@@ -425,7 +228,7 @@ def _lines(figure: Mapping[str, Any]) -> Lines:
     return Lines(series=[Series(**line) for line in parts.pop("series")], **parts)
 
 
-def _notes(device: str) -> list[str]:
+def _notes(device: str, images: int) -> list[str]:
     from deeppcr import kernel
 
     how = (
@@ -434,7 +237,7 @@ def _notes(device: str) -> list[str]:
         else "No compiler was there when deeppcr was installed: the solve is in pure torch"
     )
     return [
-        f"Times are medians of {ROUNDS} turns on {device}, one thread, both ways in turn, in the "
+        f"Times are medians of turns on {device}, one thread, both ways in turn, in the "
         "state that this machine was in; one sample, so the loop spends its time on what Python "
         "and autograd need for a step. Its weights are unbound before it starts. The study's table "
         "has larger batches and widths, and where the loop wins.",
@@ -443,5 +246,5 @@ def _notes(device: str) -> list[str]:
         "A sampler's rounds are calls of the model that wait for one another. Each takes all steps "
         "at once, so that on a CPU sampling together takes longer than the loop.",
         "The diffusion model is ours (0.7 M weights, digits of scikit-learn in three styles, "
-        "16x16); DDPM adds the same noise both ways.",
+        f"16x16); {images} images a sampler, and DDPM adds the same noise both ways.",
     ]

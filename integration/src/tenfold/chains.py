@@ -119,7 +119,8 @@ def forward_race(depth: int, width: int, *, device: str = "cpu") -> dict[str, fl
     z0 = torch.zeros(width, device=device)
 
     def loop() -> Tensor:
-        z, states = z0, []
+        z = z0
+        states: list[Tensor] = []
         for x in xs.unbind(0):
             z = torch.tanh(torch.addmv(x, weight, z))
             states.append(z)
@@ -168,7 +169,8 @@ def sampler(
     name: str, steps: int, classes: Sequence[int], *, tol: float, device: str = "cpu"
 ) -> Sampled:
     """The same noise by the loop and with all steps together."""
-    denoise = conditioned(load().to(device), torch.tensor(classes))
+    model: Any = load()
+    denoise = conditioned(model.to(device), torch.tensor(classes))
     shape = (len(classes), 1, SIDE, SIDE)
     noise = torch.randn(shape, generator=torch.Generator().manual_seed(1)).to(device)
     draws = [torch.Generator().manual_seed(2) for _ in range(2)]  # of DDPM, the same for both

@@ -48,7 +48,7 @@ def styled_digits() -> tuple[np.ndarray, np.ndarray]:
     """
     from sklearn.datasets import load_digits
 
-    digits = load_digits()
+    digits: Any = load_digits()
     chosen = np.isin(digits.target, DIGITS)
     small = digits.images[chosen].astype(np.float32) / 8 - 1  # (720, 8, 8)
     plain = small.repeat(2, 1).repeat(2, 2)
@@ -94,13 +94,9 @@ def scheduler(name: str, steps: int) -> Any:
 
     if name not in SAMPLERS:
         raise ValueError(f"name must be one of {', '.join(SAMPLERS)}; got {name!r}")
-    made: Any  # diffusers does not say what a scheduler is
-    if name == "euler":
-        made = EulerDiscreteScheduler(**NOISE)
-    elif name == "ddim":
-        made = DDIMScheduler(**NOISE, clip_sample=False)
-    else:
-        made = DDPMScheduler(**NOISE, clip_sample=False)
+    kinds: Any = (DDIMScheduler, EulerDiscreteScheduler, DDPMScheduler)
+    options = {} if name == "euler" else {"clip_sample": False}
+    made = kinds[SAMPLERS.index(name)](**NOISE, **options)
     made.set_timesteps(steps)
     return made
 

@@ -95,7 +95,7 @@ def scheduler(name: str, steps: int) -> Any:
     if name not in SAMPLERS:
         raise ValueError(f"name must be one of {', '.join(SAMPLERS)}; got {name!r}")
     kinds: Any = (DDIMScheduler, EulerDiscreteScheduler, DDPMScheduler)
-    options = {} if name == "euler" else {"clip_sample": False}
+    options: dict[str, Any] = {} if name == "euler" else {"clip_sample": False}
     made = kinds[SAMPLERS.index(name)](**NOISE, **options)
     made.set_timesteps(steps)
     return made

@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from deeppcr import kernel
 
 sys.path.append(str(Path(__file__).parent))  # for deeppcr_chains, which the tests share
 
@@ -49,3 +50,15 @@ def system():
         return A, normal(length, *batch, d), normal(*batch, d) if start else None
 
     return draw
+
+
+@pytest.fixture(params=["kernel", "torch"], scope="module")
+def either(request):
+    """The package with its kernel, and then as where there is none."""
+    library = kernel.library
+    if request.param == "torch":
+        kernel.library = lambda: None
+    elif library() is None:
+        pytest.skip("no kernel here")
+    yield request.param
+    kernel.library = library

@@ -11,7 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.func import functional_call, grad, jacfwd, jacrev, jvp, vmap
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit.*:FutureWarning")
+pytestmark = [
+    pytest.mark.usefixtures("either"),
+    pytest.mark.filterwarnings("ignore:.*torch.jit.*:FutureWarning"),
+]
 
 
 def cell(z, x, params):

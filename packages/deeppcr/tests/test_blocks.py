@@ -19,16 +19,6 @@ def drawn(length, width, batch=(), own=(), *, shared=False, columns=False, dtype
     return ScaledRows(slope, matrix), right
 
 
-@pytest.fixture(params=["kernel", "torch"])
-def either(request, monkeypatch):
-    """The package with its kernel, and without."""
-    if request.param == "torch":
-        monkeypatch.setattr(kernel, "library", lambda: None)
-    elif kernel.library() is None:
-        pytest.skip("no kernel here")
-    return request.param
-
-
 @pytest.mark.parametrize("width", [1, 2, 3, 4, 5, 7, 8, 9, 12, 16, 33, 64, 65, 80])
 @pytest.mark.parametrize("columns", [False, True])
 @pytest.mark.parametrize("adjoint", [False, True])

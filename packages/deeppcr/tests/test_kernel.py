@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import deeppcr
@@ -141,3 +142,27 @@ def test_the_source_compiles_without_a_warning(tmp_path):
 def test_importing_the_package_imports_no_torch_and_builds_nothing():
     code = "import sys, deeppcr; print('torch' in sys.modules, 'subprocess' in sys.modules)"
     assert fresh(code) == "False False"
+
+
+def test_threads_that_solve_at_the_same_time_do_not_meet(system):
+    systems = [system(60, 5, (3,), seed=seed, start=True) for seed in range(8)]
+    wants = [affine_scan(*given) for given in systems]
+
+    def work(i):
+        with deeppcr.explain() as log:
+            same = all(torch.equal(affine_scan(*systems[i]), wants[i]) for _ in range(50))
+        return same, len(log.decisions)
+
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(work, range(8))) == [(True, 50)] * 8
+
+
+@pytest.mark.slow
+def test_importing_every_name_takes_little_beside_torch():
+    code = """
+import time, torch
+began = time.process_time()
+from deeppcr import *
+print(time.process_time() - began)
+"""
+    assert min(float(fresh(code)) for _ in range(5)) < 0.15

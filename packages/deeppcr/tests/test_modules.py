@@ -5,6 +5,8 @@ from deeppcr.cells import GruStep, LstmStep
 from deeppcr.problem import make_problem
 from torch import nn
 
+pytestmark = pytest.mark.usefixtures("either")
+
 KINDS = [(dp.RNN, nn.RNN, {}), (dp.RNN, nn.RNN, {"nonlinearity": "relu"}), (dp.GRU, nn.GRU, {}),
          (dp.LSTM, nn.LSTM, {})]  # fmt: skip
 

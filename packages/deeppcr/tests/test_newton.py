@@ -9,6 +9,8 @@ from deeppcr_chains import looped, tanh_chain, tanh_step
 from hypothesis import given
 from hypothesis import strategies as st
 
+pytestmark = pytest.mark.usefixtures("either")
+
 EXACT = Newton(max_iter=200, atol=1e-13, rtol=0)
 
 
@@ -238,6 +240,23 @@ def test_the_last_step_is_the_error_where_the_residual_alone_misleads():
     assert solution.residuals[0] < 1e-6 < solution.step_norms[0]
     assert solution.iterations == 1
     assert (solution.states - wanted).abs().max() < 1e-6
+
+
+def test_a_small_step_does_not_stand_for_a_small_residual():
+    xs = torch.linspace(-1, 1, 2, dtype=torch.float64)[:, None]
+    z0 = torch.zeros(1, dtype=torch.float64)
+    rate = torch.tensor([[-9.0]], dtype=torch.float64)
+
+    def step(z, x, w):
+        return z @ w + x
+
+    problem = make_problem(step, z0, xs, rate)
+    wanted = looped(step, z0, xs, rate)
+    guess = wanted.clone()
+    guess[0] -= 5e-7  # the second residual is nine times that, and the second step is zero
+    solution = newton(problem, guess, Newton(atol=1e-6, rtol=0))
+    assert solution.step_norms[0] < 1e-6 < solution.residuals[0]
+    assert solution.iterations == 1
 
 
 def test_a_budget_ends_an_iteration_that_grows_or_crawls():

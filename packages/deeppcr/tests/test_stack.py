@@ -6,6 +6,8 @@ import torch
 from deeppcr.stack import Run
 from torch import nn
 
+pytestmark = pytest.mark.usefixtures("either")
+
 TIGHT = dp.Newton(atol=1e-13, rtol=0)
 
 

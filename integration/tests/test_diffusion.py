@@ -71,6 +71,21 @@ def test_samples_are_the_digits_that_were_asked_for(name):
     assert shown.shape == (12, 16, 16)
 
 
+@pytest.mark.parametrize("name", diffusion.SAMPLERS)
+def test_the_model_sees_noise_of_unit_variance_first(name):
+    noise = torch.randn(4, 1, 16, 16, generator=torch.Generator().manual_seed(0))
+    seen = []
+
+    def denoise(x, t):
+        seen.append(x)
+        return torch.zeros_like(x)
+
+    g = torch.Generator().manual_seed(0)
+    diffusion.sample(denoise, diffusion.scheduler(name, 3), noise, generator=g)
+    assert len(seen) == 3
+    assert torch.allclose(seen[0], noise, rtol=1e-3)
+
+
 def test_the_measure_of_samples_knows_images_and_noise():
     images, labels = diffusion.styled_digits()
     assert diffusion.recognised(images[::9], labels[::9]) == (1.0, 1.0)

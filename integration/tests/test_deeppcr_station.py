@@ -137,6 +137,19 @@ def test_a_race_leaves_the_number_of_threads():
         torch.set_num_threads(before)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("steps", [50, 100])
+@pytest.mark.parametrize("name", from_file.LABELS)
+def test_the_tiny_model_is_sampled_in_a_fifth_of_the_rounds(name, steps):
+    found = chains.sampler(name, steps, from_file.CLASSES, tol=from_file.TOLERANCE)
+    assert found.rounds <= 20
+    assert found.error <= 1e-3
+    assert np.abs(found.loop.astype(int) - found.parallel).max() <= 1
+    loose = chains.sampler(name, steps, from_file.CLASSES, tol=0.3)
+    assert loose.rounds < found.rounds
+    assert loose.error > found.error
+
+
 def test_more_seeds_are_more_images(tiny, monkeypatch):
     monkeypatch.setattr(from_file, "DEPTHS", (16,))
     monkeypatch.setattr(from_file, "WIDTHS", (4,))

@@ -26,6 +26,8 @@ def own_constants(monkeypatch):
         (16, 1, 4, True, "pcr"),
         (16, 256, 4, True, "serial"),
         (64, 1, 1, True, "pcr"),
+        (256, 1, 8, True, "oddeven"),
+        (1024, 1, 8, True, "oddeven"),
         (4096, 1, 8, True, "oddeven"),
         (4096, 1, 16, True, "oddeven"),
         (256, 256, 16, True, "serial"),

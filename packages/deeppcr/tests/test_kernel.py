@@ -133,10 +133,10 @@ def test_a_library_of_another_version_is_left_aside(tmp_path, monkeypatch):
 
 
 @pytest.mark.skipif(not COMPILER, reason="no compiler")
-def test_the_source_compiles_without_a_warning(tmp_path):
+def test_the_source_compiles_without_a_warning():
     source = Path(deeppcr.__file__).with_name("_kernel.c")
-    flags = ["-O3", "-std=gnu11", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC"]
-    subprocess.run([COMPILER, *flags, source, "-o", tmp_path / "k.so"], check=True)
+    flags = ["-std=gnu11", "-Wall", "-Wextra", "-Werror", "-fsyntax-only"]
+    subprocess.run([COMPILER, *flags, source], check=True)
 
 
 def test_importing_the_package_imports_no_torch_and_builds_nothing():

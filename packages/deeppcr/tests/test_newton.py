@@ -3,6 +3,8 @@ from itertools import pairwise
 
 import pytest
 import torch
+from deeppcr.blocks import ScaledRows
+from deeppcr.jacobian import structured
 from deeppcr.newton import Newton, newton
 from deeppcr.problem import make_problem
 from deeppcr_chains import looped, tanh_chain, tanh_step
@@ -292,3 +294,15 @@ def test_steps_at_rounding_above_the_tolerance_are_called_stalled():
 def test_says_which_setting_does_not_do(settings, text):
     with pytest.raises(ValueError, match=text):
         Newton(**settings)
+
+
+def test_a_structure_keeps_its_part_of_the_blocks():
+    blocks = torch.arange(18.0).view(2, 3, 3)
+    states = torch.zeros(2, 3)
+    assert structured(blocks, states, "dense") is blocks
+    assert structured(blocks, states, "diag").tolist() == [[0, 4, 8], [9, 13, 17]]
+    assert structured(blocks, states, "scalar").tolist() == [[4], [13]]
+    diagonal = blocks.diagonal(dim1=-2, dim2=-1)
+    assert structured(diagonal, states, "scalar").tolist() == [[4], [13]]
+    rows = ScaledRows(torch.tensor([[1.0, 2, 3], [4, 5, 6]]), blocks)
+    assert structured(rows, states, "diag").tolist() == [[0, 8, 24], [36, 65, 102]]

@@ -4,6 +4,9 @@ import warnings
 import deeppcr as dp
 import pytest
 import torch
+from deeppcr import choice
+from deeppcr.choice import BUDGET
+from deeppcr.problem import make_problem
 from deeppcr_chains import dense_layer, looped, orthogonal, tanh_chain, tanh_step
 from hypothesis import given
 from hypothesis import strategies as st
@@ -242,6 +245,18 @@ def test_unstable_chains_fall_back_to_the_bits_of_the_loop(gain, length):  # che
     assert not error.value.report.converged
 
 
+def test_auto_gives_up_within_its_budget(monkeypatch):
+    monkeypatch.setattr(choice, "MARGIN", 100)  # it tries Newton at any price
+    z0, xs, w = tanh_chain(1024, 4, gain=1.1)
+    step = dp.DenseStep()
+    run = dp.parallel_forward(step, z0, xs, w)
+    assert run.report.fell_back
+    assert run.report.reason in ("diverged", "budget")
+    assert 1 <= run.report.iterations <= BUDGET
+    assert torch.equal(run.states, looped(step, z0, xs, w))
+    assert dp.parallel_forward(step, z0, xs, w, method="newton").report.iterations > BUDGET
+
+
 def test_the_loop_is_bitwise_the_plain_loop():  # P20
     for dtype in (torch.float64, torch.float32, torch.bfloat16):
         z0, xs, w = (t.to(dtype) for t in tanh_chain(20, 3, batch=(2,)))
@@ -327,6 +342,16 @@ def test_the_backward_after_the_loop_is_the_cheaper_one():
         (got,) = torch.autograd.grad(run.final.sum(), leaf)
         (want,) = torch.autograd.grad(looped(tanh_step, z0, xs, leaf)[-1].sum(), leaf)
         torch.testing.assert_close(got, want, rtol=1e-3, atol=1e-3)
+
+
+def test_blocks_that_would_not_fit_are_never_formed(monkeypatch):
+    z0, xs, w = tanh_chain(2000, 4, dtype=torch.float32)
+    problem = make_problem(dp.DenseStep(), z0, xs, w)
+    assert choice.choose(problem, "auto").method == "newton"
+    assert choice.choose_backward(problem) == "implicit"
+    monkeypatch.setattr(choice, "MEMORY", 4 * 2000 * 4 * 4 - 1)  # bytes, one too few
+    assert choice.choose(problem, "auto").method == "sequential"
+    assert choice.choose_backward(problem) == "autograd"
 
 
 def test_a_wide_chain_is_left_to_the_loop():

@@ -7,7 +7,7 @@ import platform
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 
@@ -142,9 +142,17 @@ def positive(text: str) -> int:
     return value
 
 
+class Parser(argparse.ArgumentParser):
+    """One line about what cannot be understood, without the usage."""
+
+    def error(self, message: str) -> NoReturn:
+        """Ends the process with status 2."""
+        self.exit(2, f"{self.prog}: {message}\n")
+
+
 def parse(arguments: list[str] | None) -> argparse.Namespace:
     """The options."""
-    parser = argparse.ArgumentParser(prog="deeppcr", description=__doc__)
+    parser = Parser(prog="deeppcr", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     command = commands.add_parser("bench", help="race the plain loop")
     command.add_argument("--grid", choices=bench.GRIDS, default="small")

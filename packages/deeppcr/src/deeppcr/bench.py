@@ -5,6 +5,7 @@ is a fair one: its weights are unbound before it starts, as indexing a stacked t
 costs autograd time that grows with the square of the depth.
 """
 
+import itertools
 import math
 import statistics
 import time
@@ -24,6 +25,7 @@ GRIDS = {
     "small": [(256, 4), (256, 8), (1024, 4), (1024, 8)],
     "full": [(n, d) for n in (64, 256, 1024, 4096) for d in (1, 2, 4, 8, 16, 32)],
 }
+LENGTHS = (16, 64, 256, 1024, 4096)  # of the chains that calibrate the costs
 Run = Callable[[], Any]
 
 
@@ -148,7 +150,7 @@ def calibrate(device: str = "cpu", *, seconds: float = 60.0) -> dict[str, tuple[
     """
     cells = [
         (n, b, d, dense)
-        for n in (16, 64, 256, 1024, 4096)
+        for n in LENGTHS
         for b in (1, 16, 256)
         for d in (1, 4, 16, 64)
         for dense in (True, False)
@@ -190,17 +192,20 @@ def _quickest(run: Run, seconds: float, device: str) -> float:
 
 
 def _fit(points: list[tuple[tuple[float, ...], float]]) -> tuple[float, ...]:
-    """Rates, none negative, with the least squares of relative errors."""
+    """Rates, none negative, with the least squares of relative errors: the best subset's."""
     rows = torch.tensor([[a / took for a in amounts] for amounts, took in points]).double()
-    scale = rows.norm(dim=0).clamp_min(1e-300)
-    rows = rows / scale
-    gram, right = rows.T @ rows, rows.sum(0)
-    step = 1 / torch.linalg.eigvalsh(gram)[-1]
-    rates = torch.zeros(rows.shape[1], dtype=torch.float64)
-    for _ in range(20_000):
-        rates = (rates - step * (gram @ rates - right)).clamp_min(0)
-    used = scale > 1e-200
-    return tuple(torch.where(used, rates / scale, 0).tolist())
+    count, best, error = rows.shape[1], torch.zeros(rows.shape[1]).double(), math.inf
+    for chosen in itertools.product((False, True), repeat=count):
+        used = [i for i in range(count) if chosen[i]]
+        if not used:
+            continue
+        scale = rows[:, used].norm(dim=0).clamp_min(1e-300)
+        found = torch.linalg.lstsq(rows[:, used] / scale, torch.ones(len(rows), 1).double())
+        rates = found.solution.squeeze(1) / scale
+        left = float((rows[:, used] @ rates - 1).square().sum())
+        if bool((rates >= 0).all()) and left < error - 1e-12:
+            best, error = torch.zeros(count).double().index_put((torch.tensor(used),), rates), left
+    return tuple(best.tolist())
 
 
 def _wait(device: str) -> None:

@@ -29,7 +29,7 @@ SHIPPED: dict[str, dict[str, tuple[float, float, float]]] = {
         "kernel diagonal": (1.78e-5, 1.56e-9, 9.77e-11),
         "serial dense": (8.14e-6, 5.70e-11, 6.57e-10),
         "serial diagonal": (3.52e-6, 5.62e-10, 0.0),
-        "pcr dense": (1.64e-5, 9.40e-9, 2.78e-11),
+        "pcr dense": (1.64e-5, 1.40e-8, 2.20e-11),
         "pcr diagonal": (9.67e-6, 4.81e-10, 0.0),
         "oddeven dense": (3.45e-5, 1.06e-8, 5.80e-11),
         "oddeven diagonal": (2.19e-5, 7.04e-10, 0.0),

@@ -171,11 +171,10 @@ def scan_values(
     def solve() -> Tensor:
         if chosen == "serial" and kernel.takes(b):
             return kernel.solve(A, b, z0, reverse=reverse, adjoint=adjoint)
-        with torch.autocast(b.device.type, enabled=False):
-            z = _solve_in_torch(A, b, z0, reverse, adjoint, chosen)
-            if method == "auto" and chosen != "serial" and not torch.isfinite(z).all():
-                # a product of blocks may overflow where the states do not: substitution forms none
-                z = _solve_in_torch(A, b, z0, reverse, adjoint, "serial")
+        z = _solve_in_torch(A, b, z0, reverse, adjoint, chosen)
+        if method == "auto" and chosen != "serial" and not torch.isfinite(z).all():
+            # a product of blocks may overflow where the states do not: substitution forms none
+            z = _solve_in_torch(A, b, z0, reverse, adjoint, "serial")
         return z
 
     return cost.timed(solve, chosen, A, b)
@@ -185,6 +184,9 @@ def _solve_in_torch(
     A: Tensor, b: Tensor, z0: Tensor | None, reverse: bool, adjoint: bool, method: str
 ) -> Tensor:
     """The states by a pure-torch algorithm, which runs forwards from ``z_0 = b_0``."""
+    if torch.is_autocast_enabled(b.device.type):  # to enter the block costs as much as a product
+        with torch.autocast(b.device.type, enabled=False):
+            return _solve_in_torch(A, b, z0, reverse, adjoint, method)
     if z0 is not None:
         first = len(b) - 1 if reverse else 0
         b = b.index_add(0, torch.tensor([first], device=b.device), _meet(A[first], z0)[None])

@@ -1,5 +1,24 @@
+import importlib.util
+from pathlib import Path
+
 import pytest
 from symphony_ui import load_book
+
+STUDIES = Path(__file__).parents[1] / "studies"
+
+
+@pytest.fixture(scope="session")
+def study_module():
+    """A function from a study's folder and a file's stem to the module in it."""
+
+    def load(study, stem):
+        path = STUDIES / study / f"{stem}.py"
+        spec = importlib.util.spec_from_file_location(f"{study}_{stem}", path)
+        found = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(found)
+        return found
+
+    return load
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tenfold.cache
 from tenfold.cache import key_of, load, save
-from tenfold.station import Images, Lines, Series, StationResult
+from tenfold.station import Explorer, Images, Lines, Series, StationResult
 
 
 def a_result():
@@ -21,7 +21,11 @@ def a_result():
         "array": ["kind", None],
         "yes": [True, np.bool_(False)],
     }
-    return StationResult("partly", "h", {"kind": table}, [lines, images], ["n"])
+    layout = [[("Scatter", {"x": "n", "y": "n"})], [("Table", {})]]
+    explorer = Explorer("e", {"n": [1, 2, 3], "i": np.ones((3, 2, 2), np.uint8)}, layout)
+    figures = [lines, images, explorer]
+    kept = {"features": np.arange(6, dtype="f2").reshape(2, 3)}
+    return StationResult("partly", "h", {"kind": table}, figures, ["n"], kept)
 
 
 def test_a_result_comes_back_from_the_disk_as_it_was(tmp_path):
@@ -36,11 +40,16 @@ def test_a_result_comes_back_from_the_disk_as_it_was(tmp_path):
     assert table["array"] == ("kind", None)
     assert table["yes"] == (True, False)
     np.testing.assert_array_equal(table["x"], [0.5, 1.5])
-    lines, images = found.figures
+    lines, images, explorer = found.figures
     assert lines.levels == (("top", 2.0),)
     np.testing.assert_array_equal(lines.series[0].y, [1.0, math.inf])
     assert images.images.dtype == np.uint8
     np.testing.assert_array_equal(images.images, a_result().figures[1].images)
+    assert explorer.layout == ((("Scatter", {"x": "n", "y": "n"}),), (("Table", {}),))
+    assert explorer.table["n"] == (1, 2, 3)
+    assert explorer.table["i"].dtype == np.uint8
+    assert found.arrays["features"].dtype == np.float16
+    np.testing.assert_array_equal(found.arrays["features"], a_result().arrays["features"])
 
 
 def cut(path):
@@ -218,4 +227,4 @@ def test_the_files_are_plain_json_and_npz(tmp_path):
     content = json.loads((tmp_path / "k" / "result.json").read_text())
     assert (content["format"], content["version"]) == ("tenfold station", 1)
     with np.load(tmp_path / "k" / "arrays.npz", allow_pickle=False) as arrays:
-        assert sorted(arrays) == ["a0", "a1", "a2", "a3"]
+        assert sorted(arrays) == [f"a{n}" for n in range(6)]

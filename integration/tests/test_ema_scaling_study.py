@@ -1,4 +1,3 @@
-import importlib.util
 import json
 import os
 import signal
@@ -13,16 +12,9 @@ from tenfold.study import read_journal
 STUDY = Path(__file__).parents[1] / "studies" / "ema_scaling"
 
 
-def module(name):
-    spec = importlib.util.spec_from_file_location(f"ema_study_{name}", STUDY / f"{name}.py")
-    found = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(found)
-    return found
-
-
 @pytest.fixture(scope="module")
-def study():
-    return module("run")
+def study(study_module):
+    return study_module("ema_scaling", "run")
 
 
 def test_the_full_study_is_the_stated_grid(study):
@@ -72,7 +64,6 @@ def test_a_killed_study_goes_on_and_its_report_needs_the_journal_alone(tmp_path)
     assert (
         len(read_journal(journal)) == len({json.dumps(t) for t, _ in read_journal(journal)}) == 10
     )
-    pytest.importorskip("matplotlib")
     command = [sys.executable, str(STUDY / "report.py"), "--journal", str(journal)]
     subprocess.run(command, check=True, capture_output=True)
     summary = json.loads((tmp_path / "summary.json").read_text())
@@ -127,15 +118,13 @@ def fake(base, rule, kept, seeds=3):
         (0.05, 0.2, "no effect"),
     ],
 )
-def test_the_report_judges_by_its_stated_rule(rule, kept, answer):
-    pytest.importorskip("matplotlib")
-    table = module("report").feedback_table(fake(0.0, rule, kept))
+def test_the_report_judges_by_its_stated_rule(rule, kept, answer, study_module):
+    table = study_module("ema_scaling", "report").feedback_table(fake(0.0, rule, kept))
     assert table["the rule holds"] == [answer] * 7
-    assert module("report").counted(table, "BYOL").startswith("7 comparisons")
+    assert study_module("ema_scaling", "report").counted(table, "BYOL").startswith("7 comparisons")
 
 
 def test_an_empty_journal_is_refused_in_one_line(tmp_path):
-    pytest.importorskip("matplotlib")
     command = [sys.executable, str(STUDY / "report.py"), "--journal", str(tmp_path / "none")]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 2

@@ -1,4 +1,3 @@
-import importlib.util
 import json
 import subprocess
 import sys
@@ -9,16 +8,9 @@ import pytest
 STUDY = Path(__file__).parents[1] / "studies" / "lv_ssl"
 
 
-def module(name):
-    spec = importlib.util.spec_from_file_location(f"lv_study_{name}", STUDY / f"{name}.py")
-    found = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(found)
-    return found
-
-
 @pytest.fixture(scope="module")
-def study():
-    return module("run")
+def study(study_module):
+    return study_module("lv_ssl", "run")
 
 
 def test_the_full_study_is_the_stated_grid(study):
@@ -44,8 +36,6 @@ def journal(study, tmp_path_factory):
 
 
 def test_the_report_needs_the_journal_alone_and_is_the_same_each_time(journal):
-    pytest.importorskip("matplotlib")
-    pytest.importorskip("scipy")
     before = None
     for _ in range(2):
         command = [sys.executable, str(STUDY / "report.py"), "--journal", str(journal)]
@@ -59,10 +49,8 @@ def test_the_report_needs_the_journal_alone_and_is_the_same_each_time(journal):
     assert b"## Fine-tuning, calibration, regression" in files[0]
 
 
-def test_the_bars_are_judged_as_they_are_stated():
-    pytest.importorskip("matplotlib")
-    pytest.importorskip("scipy")
-    answers = module("report").answers
+def test_the_bars_are_judged_as_they_are_stated(study_module):
+    answers = study_module("lv_ssl", "report").answers
 
     def wide(features, mean, bits, curve):
         probes = {"features": features, "mean": mean, "bits": bits}
@@ -94,8 +82,6 @@ def test_the_bars_are_judged_as_they_are_stated():
 
 
 def test_an_empty_journal_is_refused_in_one_line(tmp_path):
-    pytest.importorskip("matplotlib")
-    pytest.importorskip("scipy")
     command = [sys.executable, str(STUDY / "report.py"), "--journal", str(tmp_path / "none")]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 2

@@ -63,3 +63,14 @@ def test_no_committed_file_names_a_registry_or_a_lock(tracked):
 
 def test_contributing_is_short():
     assert len((ROOT / "CONTRIBUTING.md").read_text().splitlines()) <= 60
+
+
+@pytest.mark.parametrize("package", PACKAGES, ids=lambda path: path.name)
+def test_the_tests_that_a_readme_names_are_there(package):
+    text = (package / "README.md").read_text(encoding="utf-8")
+    files = set(re.findall(r"`([a-z_/]*test_\w+\.py)`", text))
+    missing = [name for name in files if not (package / "tests" / name).is_file()]
+    sources = "".join(p.read_text(encoding="utf-8") for p in package.glob("tests/**/*.py"))
+    names = re.findall(r"`(test_\w+)`", text)
+    missing += [name for name in names if f"def {name}(" not in sources]
+    assert not missing

@@ -184,9 +184,9 @@ def _object(value: Any, arrays: dict[str, np.ndarray]) -> Any:
         return tuple(_object(v, arrays) for v in value)
     if not isinstance(value, dict):
         return value
+    if kind := value.get("kind"):
+        fields = {name: _object(v, arrays) for name, v in value.items() if name != "kind"}
+        return _KINDS[kind](**fields)
     if "array" in value:
         return arrays[value["array"]]
-    if "table" in value:
-        return {name: _object(v, arrays) for name, v in value["table"]}
-    kind = _KINDS[value["kind"]]
-    return kind(**{name: _object(v, arrays) for name, v in value.items() if name != "kind"})
+    return {name: _object(v, arrays) for name, v in value["table"]}

@@ -3,29 +3,20 @@
 uv run --package tenfold --group study python integration/studies/ema_scaling/report.py
 """
 
-import argparse
 import dataclasses
-import json
-import os
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
+import matplotlib.pyplot as plt
 import numpy as np
 from ema_scaling import MatchReport
 from tenfold.at_batch import Curve, band, gap, short
+from tenfold.report import Runs, begin, markdown, save_figure, write_report
 from tenfold.station import Lines
-from tenfold.study import Task, read_journal
-
-mpl.use("svg")
-mpl.rcParams.update({"svg.hashsalt": "tenfold", "axes.spines.top": False, "font.size": 9})
-mpl.rcParams.update({"axes.spines.right": False, "legend.frameon": False})
-import matplotlib.pyplot as plt  # noqa: E402 - after the backend
 
 HERE = Path(__file__).parent
-Runs = list[tuple[Task, Curve]]
 Group = list[Curve]  # the curves of one arm, a seed each
 RULE = (
     "`ema_scaling.compare` measures the RMS gap of two mean curves at equal samples in units of "
@@ -124,12 +115,6 @@ def feedback_table(runs: Runs) -> dict[str, list[str]]:
     return dict(table)
 
 
-def markdown(table: dict[str, list[str]]) -> str:
-    """A table as Markdown."""
-    head = f"| {' | '.join(table)} |\n|{'---|' * len(table)}\n"
-    return head + "".join(f"| {' | '.join(row)} |\n" for row in zip(*table.values(), strict=True))
-
-
 def counted(table: dict[str, list[str]], training: str | None = None) -> str:
     """How often the rule holds, in words; of one training's rows, if it is named."""
     names = table.get("training", [None] * len(table["the rule holds"]))
@@ -179,10 +164,7 @@ def draw(chosen: list[dict[str, Any]], path: Path, *, columns: int) -> None:
         axis.set(xlabel="samples", ylabel=figure["y_label"])
         axis.set_title(figure["title"].replace(": ", ":\n"), fontsize=8)
     axes.flat[0].legend(fontsize=7)
-    plot.savefig(path, metadata={"Date": None})
-    plt.close(plot)
-    lines = path.read_text().splitlines()
-    path.write_text("\n".join(line.rstrip() for line in lines) + "\n")
+    save_figure(plot, path)
 
 
 def report(parts: dict[str, Runs]) -> tuple[str, dict[str, Any]]:
@@ -204,19 +186,9 @@ def report(parts: dict[str, Runs]) -> tuple[str, dict[str, Any]]:
     return "".join(text), {"headlines": lines, "tables": tables}
 
 
-def main() -> int:
+def main() -> None:
     """Write summary.json, results.md and the figures beside the journal."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--journal", type=Path, default=HERE / "journal.jsonl")
-    args = parser.parse_args()
-    parts: dict[str, Runs] = defaultdict(list)
-    for task, result in sorted(
-        read_journal(args.journal), key=lambda run: json.dumps(run[0], sort_keys=True)
-    ):
-        parts[task["part"]].append((task, result))
-    if not parts:
-        parser.error(f"{args.journal} holds no run: start run.py first")
-    out = args.journal.parent
+    parts, out = begin(__doc__ or "", HERE)
     text, summary = report(parts)
     drawn = figures(parts)
     for name in ("supervised", "feedback"):
@@ -224,13 +196,8 @@ def main() -> int:
         if chosen:
             draw(chosen, out / f"{name}.svg", columns=5)
     summary["figures"] = [figure for figure in drawn if figure["title"].endswith(SHOWN)]
-    (out / "results.md").write_text(text)
-    draft = out / "summary.json.draft"
-    draft.write_text(json.dumps(summary, indent=1) + "\n")
-    os.replace(draft, out / "summary.json")
-    print(text)
-    return 0
+    write_report(out, text, summary)
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    main()

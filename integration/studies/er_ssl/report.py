@@ -3,40 +3,17 @@
 uv run --package tenfold --group study python integration/studies/er_ssl/report.py
 """
 
-import argparse
 import json
-import os
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
+import matplotlib.pyplot as plt
 import numpy as np
 from run import ARMS, best
-from scipy.stats import t as student
-from tenfold.study import Task, read_journal
-
-mpl.use("svg")
-mpl.rcParams.update({"svg.hashsalt": "tenfold", "axes.spines.top": False, "font.size": 9})
-mpl.rcParams.update({"axes.spines.right": False, "legend.frameon": False})
-import matplotlib.pyplot as plt  # noqa: E402 - after the backend
+from tenfold.report import Runs, begin, markdown, number, save_figure, write_report
 
 HERE = Path(__file__).parent
-Runs = list[tuple[Task, dict[str, Any]]]
-
-
-def interval(values: list[float]) -> tuple[float, float]:
-    """Mean and half of its 95 % interval over seeds, by Student's t; 0 with one value."""
-    if len(values) < 2:
-        return float(np.mean(values)), 0.0
-    half = student.ppf(0.975, len(values) - 1) * np.std(values, ddof=1) / len(values) ** 0.5
-    return float(np.mean(values)), float(half)
-
-
-def number(values: list[float], digits: int) -> str:
-    """``mean ± half`` as text."""
-    mean, half = interval(values)
-    return f"{mean:.{digits}f} ± {half:.{digits}f}"
 
 
 def level(result: dict[str, Any]) -> float:
@@ -108,12 +85,6 @@ def tuning_table(runs: Runs) -> dict[str, list[str]]:
     }
 
 
-def markdown(table: dict[str, list[str]]) -> str:
-    """A table as Markdown."""
-    head = f"| {' | '.join(table)} |\n|{'---|' * len(table)}\n"
-    return head + "".join(f"| {' | '.join(row)} |\n" for row in zip(*table.values(), strict=True))
-
-
 def draw_arms(runs: Runs, path: Path) -> None:
     """Entropy, reconstruction and their sum over training, mean and range over seeds."""
     groups: dict[str, list[dict[str, Any]]] = defaultdict(list)
@@ -134,7 +105,7 @@ def draw_arms(runs: Runs, path: Path) -> None:
         axes[0].axhline(first[name][0], color="grey", ls=":", lw=1)
     axes[2].axhline(first["ceiling"][0], color="grey", ls=":", lw=1)
     axes[0].legend(fontsize=7)
-    save(figure, path)
+    save_figure(figure, path)
 
 
 def draw_curves(runs: Runs, path: Path) -> None:
@@ -163,28 +134,12 @@ def draw_curves(runs: Runs, path: Path) -> None:
         axes[row + 1, 0].set_ylabel("reconstruction, nats")
     for axis in axes[1]:
         axis.legend(fontsize=6.5)
-    save(figure, path)
-
-
-def save(figure: Any, path: Path) -> None:
-    """Write an SVG whose bytes depend on the numbers alone."""
-    figure.savefig(path, metadata={"Date": None})
-    plt.close(figure)
-    lines = path.read_text().splitlines()
-    path.write_text("\n".join(line.rstrip() for line in lines) + "\n")
+    save_figure(figure, path)
 
 
 def main() -> None:
     """Write summary.json, results.md and the figures beside the journal."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--journal", type=Path, default=HERE / "journal.jsonl")
-    args = parser.parse_args()
-    parts: dict[str, Runs] = defaultdict(list)
-    for task, result in sorted(
-        read_journal(args.journal), key=lambda run: json.dumps(run[0], sort_keys=True)
-    ):
-        parts[task["part"]].append((task, result))
-    out = args.journal.parent
+    parts, out = begin(__doc__ or "", HERE)
     tables = {"Study: five arms over five seeds": arms_table(parts["arms"])}
     text = [
         "# What the study found\n\nMade by `report.py` from `journal.jsonl`; intervals are 95 % "
@@ -200,11 +155,7 @@ def main() -> None:
             "six methods](curves.svg)\n\n" + markdown(curves_table(parts["curves"]))
         )
     text.append("\n## Settings tried\n\n" + markdown(tuning_table(parts["tune"])))
-    (out / "results.md").write_text("".join(text))
-    draft = out / "summary.json.draft"
-    draft.write_text(json.dumps({"tables": tables}, indent=1) + "\n")
-    os.replace(draft, out / "summary.json")
-    print("".join(text))
+    write_report(out, "".join(text), {"tables": tables})
 
 
 if __name__ == "__main__":

@@ -3,37 +3,16 @@
 uv run --package tenfold --group study python integration/studies/lv_ssl/report.py
 """
 
-import argparse
-import json
-import os
-import sys
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
+import matplotlib.pyplot as plt
 import numpy as np
-from scipy.stats import t as student
 from tenfold.latents import BLURS, CROPS
-from tenfold.study import Task, read_journal
-
-mpl.use("svg")
-mpl.rcParams.update({"svg.hashsalt": "tenfold", "axes.spines.top": False, "font.size": 9})
-mpl.rcParams.update({"axes.spines.right": False, "legend.frameon": False})
-import matplotlib.pyplot as plt  # noqa: E402 - after the backend
+from tenfold.report import Runs, Table, begin, markdown, number, save_figure, write_report
 
 HERE = Path(__file__).parent
-Runs = list[tuple[Task, dict[str, Any]]]
-Table = dict[str, list[str]]
-
-
-def number(values: list[float], digits: int = 1) -> str:
-    """Mean and half of its 95 % interval over seeds, by Student's t."""
-    mean, n = float(np.mean(values)), len(values)
-    if n < 2:
-        return f"{mean:.{digits}f}"
-    half = student.ppf(0.975, n - 1) * np.std(values, ddof=1) / n**0.5
-    return f"{mean:.{digits}f} ± {half:.{digits}f}"
 
 
 def named(runs: Runs) -> dict[str, list[dict[str, Any]]]:
@@ -200,12 +179,6 @@ def answers(parts: dict[str, Runs]) -> Table:
     }
 
 
-def markdown(table: Table) -> str:
-    """A table as Markdown."""
-    head = f"| {' | '.join(table)} |\n|{'---|' * len(table)}\n"
-    return head + "".join(f"| {' | '.join(row)} |\n" for row in zip(*table.values(), strict=True))
-
-
 def draw_rises(runs: Runs, path: Path) -> None:
     """Each arm's own score over blur and crop, as a share of the clean images'."""
     figure, axes = plt.subplots(1, 2, figsize=(10.5, 3.6), layout="constrained")
@@ -220,7 +193,7 @@ def draw_rises(runs: Runs, path: Path) -> None:
     axes[0].set(xlabel="sigma of the blur, pixels", ylabel="uncertainty, % above the clean image's")
     axes[1].set(xlabel="area lost, share")
     axes[1].legend(fontsize=6.5, loc="center left", bbox_to_anchor=(1, 0.5))
-    save(figure, path)
+    save_figure(figure, path)
 
 
 def draw_curves(runs: Runs, path: Path) -> None:
@@ -239,29 +212,13 @@ def draw_curves(runs: Runs, path: Path) -> None:
         axis.axhline(level, color=colour, ls=":", lw=1, label=f"{name}: float features")
     axis.set(xscale="log", xlabel="bits, those of lowest rate pruned", ylabel="linear probe, %")
     axis.legend(fontsize=7)
-    save(figure, path)
+    save_figure(figure, path)
 
 
-def save(figure: Any, path: Path) -> None:
-    """Write an SVG whose bytes depend on the numbers alone."""
-    figure.savefig(path, metadata={"Date": None})
-    plt.close(figure)
-    lines = path.read_text().splitlines()
-    path.write_text("\n".join(line.rstrip() for line in lines) + "\n")
-
-
-def main() -> int:
+def main() -> None:
     """Write summary.json, results.md and the figures beside the journal."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--journal", type=Path, default=HERE / "journal.jsonl")
-    args = parser.parse_args()
-    parts: dict[str, Runs] = defaultdict(list)
-    for task, result in read_journal(args.journal):
-        parts[task["part"]].append((task, result))
-    if not parts:
-        print(f"{args.journal} holds no run", file=sys.stderr)
-        return 2
-    out, found = args.journal.parent, answers(parts)
+    parts, out = begin(__doc__ or "", HERE)
+    found = answers(parts)
     text = [
         "# What the study found\n\nMade by `report.py` from `journal.jsonl`; intervals are 95 % "
         "over seeds, by Student's t.\n\n## The bars\n\n" + markdown(found)
@@ -282,14 +239,9 @@ def main() -> int:
     if parts["wide"]:
         draw_curves(parts["wide"], out / "curves.svg")
         text.append("\n![Accuracy over bits](curves.svg)\n")
-    (out / "results.md").write_text("".join(text))
-    summary = {"tables": {"Study: the bars, over three seeds": found}, "headlines": []}
-    draft = out / "summary.json.draft"
-    draft.write_text(json.dumps(summary, indent=1) + "\n")
-    os.replace(draft, out / "summary.json")
-    print("".join(text))
-    return 0
+    summary = {"tables": {"Study: the bars, over three seeds": found}}
+    write_report(out, "".join(text), summary)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -3,6 +3,7 @@
 from lv_ssl.changes import Factors, blur, crop, with_factors
 from lv_ssl.codes import CodeBook, Neighbours, hamming_knn, pack_bits, unpack_bits
 from lv_ssl.compression import CompressionReport, RateAccuracy, rate_accuracy_curve
+from lv_ssl.directions import PowerSpherical, VonMisesFisher
 from lv_ssl.finetune import FineTuning, LatentLayer, fine_tune, fine_tuning
 from lv_ssl.heads import StochasticHead
 from lv_ssl.information import InformationSplit, information_split
@@ -19,8 +20,6 @@ from lv_ssl.posteriors import (
     Categorical,
     Normal,
     Posterior,
-    PowerSpherical,
-    VonMisesFisher,
     sample_disagreement,
 )
 from lv_ssl.posthoc import FitReport, embed, fit_head, infer

@@ -8,14 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lv_ssl._checks import at_least_float32, check_choice, check_positive, check_rows
-from lv_ssl.posteriors import (
-    Bernoulli,
-    Categorical,
-    Normal,
-    Posterior,
-    PowerSpherical,
-    VonMisesFisher,
-)
+from lv_ssl.directions import PowerSpherical, VonMisesFisher
+from lv_ssl.posteriors import Bernoulli, Categorical, Normal, Posterior
 
 FAMILIES = ("normal", "bernoulli", "categorical", "power_spherical", "vmf")
 LEAST_SCALE = 1e-4

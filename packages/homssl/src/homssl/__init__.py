@@ -1,26 +1,41 @@
 """Self-supervision on the fibers of an equivariant network."""
 
+from homssl.fibers import fibers, sample_elements
+from homssl.framework import ASSL, HSSL, EMATeacher, SSLOutput
 from homssl.groups import Cyclic, Dihedral, Group
 from homssl.kernels import expand_kernel, turned_kernels
 from homssl.layers import GroupConv2d, LiftConv2d
+from homssl.losses import cosine_regression, info_nce
+from homssl.models import group_convnet, group_resnet, unstructured
 from homssl.pooling import GroupBatchNorm2d, GroupMean, GroupPool2d
 from homssl.product import Product, parse_group
 from homssl.scale import Scale
 from homssl.translation import Translation
 
 __all__ = [
+    "ASSL",
     "Cyclic",
     "Dihedral",
+    "EMATeacher",
     "Group",
     "GroupBatchNorm2d",
     "GroupConv2d",
     "GroupMean",
     "GroupPool2d",
+    "HSSL",
     "LiftConv2d",
     "Product",
+    "SSLOutput",
     "Scale",
     "Translation",
+    "cosine_regression",
     "expand_kernel",
+    "fibers",
+    "group_convnet",
+    "group_resnet",
+    "info_nce",
     "parse_group",
+    "sample_elements",
     "turned_kernels",
+    "unstructured",
 ]

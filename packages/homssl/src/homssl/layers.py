@@ -50,9 +50,7 @@ class _GroupConv(nn.Module):
         self.kernel_size, self.stride = kernel_size, stride
         self.group = group
         self.padding = (kernel_size - 1) // 2 if padding is None else padding
-        self.padding_mode: PaddingMode = padding_mode or (
-            "circular" if group.periodic else "zeros"
-        )
+        self.padding_mode: PaddingMode = padding_mode or ("circular" if group.periodic else "zeros")
         self.allow_approximate = allow_approximate
         if not allow_approximate:
             check_same_grid(group, kernel_size, self.padding, self.padding_mode)

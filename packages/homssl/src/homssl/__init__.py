@@ -1,5 +1,12 @@
 """Self-supervision on the fibers of an equivariant network."""
 
+from homssl.check import (
+    Certificate,
+    LayerError,
+    NotHomomorphicError,
+    assert_homomorphic,
+    equivariance_error,
+)
 from homssl.fibers import fibers, sample_elements
 from homssl.framework import ASSL, HSSL, EMATeacher, SSLOutput
 from homssl.groups import Cyclic, Dihedral, Group
@@ -14,6 +21,8 @@ from homssl.translation import Translation
 
 __all__ = [
     "ASSL",
+    "HSSL",
+    "Certificate",
     "Cyclic",
     "Dihedral",
     "EMATeacher",
@@ -22,13 +31,16 @@ __all__ = [
     "GroupConv2d",
     "GroupMean",
     "GroupPool2d",
-    "HSSL",
+    "LayerError",
     "LiftConv2d",
+    "NotHomomorphicError",
     "Product",
     "SSLOutput",
     "Scale",
     "Translation",
+    "assert_homomorphic",
     "cosine_regression",
+    "equivariance_error",
     "expand_kernel",
     "fibers",
     "group_convnet",

@@ -16,11 +16,10 @@ def refuse_breaking(encoder: nn.Module, group: Group) -> None:
                     f"encoder.{name} is a layer of {module.group}, but the group is {group}"
                 )
             channels = module.out_channels
-        one_by_one = isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d)
-        if one_by_one and channels and group.axis > 1:
-            if module.num_features == channels * group.axis:
-                raise ValueError(
-                    f"encoder.{name} normalises each orientation on its own, which breaks the "
-                    f"equivariance of {group}: use GroupBatchNorm2d({channels}, group); "
-                    "allow_approximate=True takes it all the same"
-                )
+        wide = channels * group.axis if group.axis > 1 else 0
+        if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d) and wide == module.num_features:
+            raise ValueError(
+                f"encoder.{name} normalises each orientation on its own, which breaks the "
+                f"equivariance of {group}: use GroupBatchNorm2d({channels}, group); "
+                "allow_approximate=True takes it all the same"
+            )

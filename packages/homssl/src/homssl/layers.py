@@ -98,9 +98,9 @@ class _GroupConv(nn.Module):
             return expand_kernel(self.weight, self.turns, self.relative)
         if self._kept is not None:
             weight, version, kernel = self._kept
-            if weight is self.weight and version == weight._version:
-                if kernel.device == weight.device and kernel.dtype == weight.dtype:
-                    return kernel
+            same = weight is self.weight and version == weight._version
+            if same and (kernel.device, kernel.dtype) == (weight.device, weight.dtype):
+                return kernel
         kernel = expand_kernel(self.weight, self.turns, self.relative)
         self._kept = (self.weight, self.weight._version, kernel)
         return kernel

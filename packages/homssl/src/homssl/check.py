@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Literal
 
 import torch
@@ -293,7 +294,7 @@ def _outputs(module: nn.Module, x: Tensor) -> list[tuple[str, str, Tensor]]:
     counts: dict[str, int] = {}
     handles = []
 
-    def keep(name: str, layer: nn.Module, out: object) -> None:
+    def keep(name: str, layer: nn.Module, _: object, out: object) -> None:
         if not isinstance(out, Tensor) or (last and out is last[0] and name != "(output)"):
             return  # a container that hands on what a layer gave
         last[:] = [out]
@@ -302,8 +303,7 @@ def _outputs(module: nn.Module, x: Tensor) -> list[tuple[str, str, Tensor]]:
         seen.append((label, type(layer).__name__, out.detach().clone()))
 
     for name, layer in module.named_modules():
-        hook = lambda layer, _, out, name=name or "(output)": keep(name, layer, out)  # noqa: E731
-        handles.append(layer.register_forward_hook(hook))
+        handles.append(layer.register_forward_hook(partial(keep, name or "(output)")))
     try:
         out = module(x)
     finally:

@@ -21,23 +21,43 @@ class Group(ABC):
     Feature maps are ``(B, C, |G|, H, W)``; the group axis holds what does not live on the spatial
     axes, that is the orientations and the levels of scale, in this order.
 
-    Attributes:
-        order: how many elements, which is also how many places the base space has.
-        exact: whether the grid carries the action without interpolation or truncation.
-        point: the group of the orientations, `Cyclic(1)` if there are none.
-        levels: how many levels of scale.
-        grid: ``(h, w)`` of the feature map, where translations belong to the group; else None.
-        margin: cells at the border that translations must not read; 0 on a torus.
-        generators: elements that a check must try.
+    With translations, the base space is the grid; a translation's group axis has length 1.
     """
 
-    order: int
-    exact: bool
-    point: "PointGroup"
-    levels: int = 1
-    grid: tuple[int, int] | None = None
-    margin: int = 0
-    generators: tuple[int, ...]
+    @property
+    @abstractmethod
+    def order(self) -> int:
+        """How many elements."""
+
+    @property
+    @abstractmethod
+    def exact(self) -> bool:
+        """Whether nothing is interpolated or cut off."""
+
+    @property
+    @abstractmethod
+    def point(self) -> "PointGroup":
+        """The group of the orientations."""
+
+    @property
+    @abstractmethod
+    def generators(self) -> tuple[int, ...]:
+        """Elements that a check must try."""
+
+    @property
+    def levels(self) -> int:
+        """How many levels of scale."""
+        return 1
+
+    @property
+    def grid(self) -> tuple[int, int] | None:
+        """``(h, w)``, where translations belong to the group."""
+        return None
+
+    @property
+    def margin(self) -> int:
+        """Cells at the border that are not read."""
+        return 0
 
     @property
     def axis(self) -> int:
@@ -134,22 +154,22 @@ class PointGroup(Group):
             )
 
     @property
-    def order(self) -> int:  # type: ignore[override]
+    def order(self) -> int:
         """``n``, or ``2 n`` with the mirror."""
         return 2 * self.n if self.mirror else self.n
 
     @property
-    def exact(self) -> bool:  # type: ignore[override]
+    def exact(self) -> bool:
         """Whether rotations need no interpolation."""
         return self.n in EXACT_ORDERS
 
     @property
-    def point(self) -> "PointGroup":  # type: ignore[override]
+    def point(self) -> "PointGroup":
         """Itself."""
         return self
 
     @property
-    def generators(self) -> tuple[int, ...]:  # type: ignore[override]
+    def generators(self) -> tuple[int, ...]:
         """Every element: there are few."""
         return tuple(range(self.order))
 

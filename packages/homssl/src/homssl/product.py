@@ -55,37 +55,37 @@ class Product(Group):
         return f"{self.first}*{self.second}"
 
     @property
-    def order(self) -> int:  # type: ignore[override]
+    def order(self) -> int:
         """The product of the orders."""
         return self.first.order * self.second.order
 
     @property
-    def exact(self) -> bool:  # type: ignore[override]
+    def exact(self) -> bool:
         """Whether both are."""
         return self.first.exact and self.second.exact
 
     @property
-    def point(self) -> PointGroup:  # type: ignore[override]
+    def point(self) -> PointGroup:
         """The first."""
         return self.first
 
     @property
-    def levels(self) -> int:  # type: ignore[override]
+    def levels(self) -> int:
         """The levels of the second."""
         return self.second.levels
 
     @property
-    def grid(self) -> tuple[int, int] | None:  # type: ignore[override]
+    def grid(self) -> tuple[int, int] | None:
         """The grid of the second."""
         return self.second.grid
 
     @property
-    def margin(self) -> int:  # type: ignore[override]
+    def margin(self) -> int:
         """The margin of the second."""
         return self.second.margin
 
     @property
-    def generators(self) -> tuple[int, ...]:  # type: ignore[override]
+    def generators(self) -> tuple[int, ...]:
         """Those of the first, those of the second, and two together."""
         turns = [g * self.second.order for g in self.first.generators]
         both = turns[-1] + self.second.generators[-1]

@@ -44,14 +44,10 @@ def moved_by(
             z = unfold(reference)
             came = unfold(got) if got.shape[1] == reference.shape[1] else got
             yield name, group.act_on_features(z, g), came, group.known(g, z)
-    if output == "regular":
-        return
-    if reference.ndim == 4 and output == "any" and group.axis > 1:
-        if group.levels == 1:
-            yield "images", group.act(reference, g), got, group.known(g, reference)
-    elif (
-        reference.ndim <= 3 and not (output == "any" and reference.shape[2:3] == (group.axis,))
-    ) or output == "invariant":
+    if output == "any" and reference.ndim == 4 and group.axis > 1 and group.levels == 1:
+        yield "images", group.act(reference, g), got, group.known(g, reference)
+    on_the_group = reference.ndim > 3 or reference.shape[2:] == (group.axis,)
+    if output == "invariant" or (output == "any" and not on_the_group):
         yield "invariant", reference, got, None
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from homssl.groups import Cyclic, Group
+from homssl.groups import Cyclic, Group, PointGroup
 
 
 @dataclass(frozen=True)
@@ -40,8 +40,6 @@ class Scale(Group):
     levels: int = 3
     factor: int = 2
     sigma: float = 1.0
-    exact = False
-    point = Cyclic(1)
 
     def __post_init__(self) -> None:
         if self.levels < 2 or self.factor < 2 or not self.sigma > 0:
@@ -54,12 +52,22 @@ class Scale(Group):
         return f"S{self.levels}"
 
     @property
-    def order(self) -> int:  # type: ignore[override]
+    def exact(self) -> bool:
+        """Never: pixels are left out, and levels are cut off."""
+        return False
+
+    @property
+    def point(self) -> PointGroup:
+        """No turns."""
+        return Cyclic(1)
+
+    @property
+    def order(self) -> int:
         """One element a level."""
         return self.levels
 
     @property
-    def generators(self) -> tuple[int, ...]:  # type: ignore[override]
+    def generators(self) -> tuple[int, ...]:
         """Every element."""
         return tuple(range(self.levels))
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from homssl.groups import Cyclic, Group, gather_pixels
+from homssl.groups import Cyclic, Group, PointGroup, gather_pixels
 
 
 @dataclass(frozen=True)
@@ -34,8 +34,6 @@ class Translation(Group):
 
     size: tuple[int, int]
     margin: int = 0
-    exact = True
-    point = Cyclic(1)
 
     def __post_init__(self) -> None:
         if len(self.size) != 2 or min(self.size) < 1:
@@ -51,17 +49,27 @@ class Translation(Group):
         return f"T({self.size[0]}x{self.size[1]}{inside})"
 
     @property
-    def grid(self) -> tuple[int, int]:  # type: ignore[override]
+    def exact(self) -> bool:
+        """A torus has no border; inside a margin none is seen."""
+        return True
+
+    @property
+    def point(self) -> PointGroup:
+        """No turns."""
+        return Cyclic(1)
+
+    @property
+    def grid(self) -> tuple[int, int]:
         """``(h, w)`` of the feature map."""
         return self.size
 
     @property
-    def order(self) -> int:  # type: ignore[override]
+    def order(self) -> int:
         """One element a cell."""
         return self.size[0] * self.size[1]
 
     @property
-    def generators(self) -> tuple[int, ...]:  # type: ignore[override]
+    def generators(self) -> tuple[int, ...]:
         """One step down, one step right, and a longer one."""
         height, width = self.size
         far = (height // 2) * width + width // 3

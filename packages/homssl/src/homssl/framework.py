@@ -33,7 +33,7 @@ class SSLOutput:
 
     def __str__(self) -> str:
         views, batch, dim = self.views.shape
-        return f"loss {float(self.loss):.4f} over {views} views of {batch} images, {dim} numbers"
+        return f"loss {float(self.loss.detach()):.4f} over {views} views of {batch} images, {dim} numbers"
 
     def to_table(self) -> dict[str, list[int]]:
         """Image, view and element, a row each."""

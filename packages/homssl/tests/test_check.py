@@ -43,11 +43,11 @@ class NoRoll(GroupConv2d):
 
 
 class Reversed(GroupConv2d):
-    """A mutant: s^-1 r in the place of r^-1 s."""
+    """A mutant: r s in the place of r^-1 s."""
 
     def __init__(self, *arguments):
         super().__init__(*arguments)
-        self.relative = self.relative.T.contiguous()
+        self.relative = self.relative[[0, 3, 2, 1]]
 
 
 class Position(nn.Module):

@@ -58,7 +58,9 @@ def pair_of(group, objective, draw, *, base_size=1, width=8, **options):
 
 
 def gradient(loss, module):
-    parts = torch.autograd.grad(loss, list(module.parameters()), allow_unused=True)
+    parts = torch.autograd.grad(
+        loss, list(module.parameters()), allow_unused=True, retain_graph=True
+    )
     return torch.cat([p.flatten() for p in parts if p is not None])
 
 
@@ -174,9 +176,7 @@ def test_the_full_base_with_an_invariant_head_does_not_see_the_element(draw):
 
     h = HSSL(group_convnet(group).double(), group, head=Mean(), base_size=4)
     x = draw(8, 1, 12, 12)
-    losses = [
-        float(h(x, elements=torch.randint(4, (2, 8))).loss.detach()) for _ in range(3)
-    ]
+    losses = [float(h(x, elements=torch.randint(4, (2, 8))).loss.detach()) for _ in range(3)]
     assert max(losses) - min(losses) < 1e-12
 
 
@@ -208,9 +208,7 @@ def test_the_order_of_images_and_of_channels_does_not_matter(draw, generator):
 
 def test_a_margin_makes_the_identity_exact_under_zero_padding(draw, generator):
     group = Translation((12, 12), margin=2)
-    net = nn.Sequential(
-        LiftConv2d(1, 4, 3, group), nn.ReLU(), GroupConv2d(4, 6, 3, group)
-    ).double()
+    net = nn.Sequential(LiftConv2d(1, 4, 3, group), nn.ReLU(), GroupConv2d(4, 6, 3, group)).double()
     h, a = HSSL(net, group, base_size=2), ASSL(net, group, base_size=2)
     x = draw(8, 1, 12, 12)
     out = h(x, generator=generator)
@@ -224,9 +222,7 @@ def test_a_margin_makes_the_identity_exact_under_zero_padding(draw, generator):
 
 def test_scale_is_near_on_smooth_images_and_no_more(draw, generator):
     group = Scale(3)
-    net = nn.Sequential(
-        LiftConv2d(1, 4, 3, group), nn.ReLU(), GroupConv2d(4, 6, 3, group)
-    ).double()
+    net = nn.Sequential(LiftConv2d(1, 4, 3, group), nn.ReLU(), GroupConv2d(4, 6, 3, group)).double()
     x = Scale(2, sigma=2.0).blur(draw(8, 1, 32, 32), 1)
     x = x / x.std() + torch.linspace(-2, 2, 8, dtype=x.dtype).view(8, 1, 1, 1)
     h = HSSL(net, group)(x, generator=generator)

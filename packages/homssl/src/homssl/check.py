@@ -277,14 +277,15 @@ def _relative(got: Tensor, want: Tensor, known: Tensor | None) -> float:
 @contextmanager
 def _undisturbed(module: nn.Module) -> Iterator[None]:
     """Without gradient; buffers and the global generator as they were afterwards."""
-    kept = [(buffer, buffer.clone()) for buffer in module.buffers()]
+    kept = [(buffer, buffer._version, buffer.clone()) for buffer in module.buffers()]
     try:
         with torch.no_grad(), torch.random.fork_rng(enabled=True):
             yield
     finally:
         with torch.no_grad():
-            for buffer, value in kept:
-                buffer.copy_(value)
+            for buffer, version, value in kept:
+                if buffer._version != version:
+                    buffer.copy_(value)
 
 
 def _outputs(module: nn.Module, x: Tensor) -> list[tuple[str, str, Tensor]]:
@@ -295,8 +296,9 @@ def _outputs(module: nn.Module, x: Tensor) -> list[tuple[str, str, Tensor]]:
     handles = []
 
     def keep(name: str, layer: nn.Module, _: object, out: object) -> None:
-        if not isinstance(out, Tensor) or (last and out is last[0] and name != "(output)"):
-            return  # a container that hands on what a layer gave
+        handed_on = bool(last) and out is last[0] and any(True for _ in layer.children())
+        if not isinstance(out, Tensor) or (handed_on and name != "(output)"):
+            return  # a container's output is that of a layer in it
         last[:] = [out]
         counts[name] = counts.get(name, 0) + 1
         label = name if counts[name] == 1 else f"{name} (call {counts[name]})"

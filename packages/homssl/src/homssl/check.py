@@ -277,14 +277,14 @@ def _relative(got: Tensor, want: Tensor, known: Tensor | None) -> float:
 @contextmanager
 def _undisturbed(module: nn.Module) -> Iterator[None]:
     """Without gradient; buffers and the global generator as they were afterwards."""
-    kept = [(buffer, buffer._version, buffer.clone()) for buffer in module.buffers()]
+    kept = [(buffer, buffer.clone()) for buffer in module.buffers()]
     try:
         with torch.no_grad(), torch.random.fork_rng(enabled=True):
             yield
     finally:
         with torch.no_grad():
-            for buffer, version, value in kept:
-                if buffer._version != version:
+            for buffer, value in kept:
+                if not torch.equal(buffer, value):  # one that is expanded cannot be written to
                     buffer.copy_(value)
 
 

@@ -33,7 +33,8 @@ class SSLOutput:
 
     def __str__(self) -> str:
         views, batch, dim = self.views.shape
-        return f"loss {float(self.loss.detach()):.4f} over {views} views of {batch} images, {dim} numbers"
+        loss = float(self.loss.detach())
+        return f"loss {loss:.4f} over {views} views of {batch} images, {dim} numbers each"
 
     def to_table(self) -> dict[str, list[int]]:
         """Image, view and element, a row each."""

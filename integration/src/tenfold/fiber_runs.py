@@ -3,7 +3,7 @@
 The station and the study of homssl share these.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -181,11 +181,12 @@ def retrieve(framework: Framework, images: Tensor) -> Found:
         images: ``(N, C, H, H)`` uint8, upright.
     """
     x = plain(images)
-    turned = {a: _top1(framework, x, x.rot90(a // 90, (-2, -1))) for a in ANGLES}
+    upright = _embedded(framework, x)
+    turned = {a: _share(_embedded(framework, _turned(x, a)), upright) for a in ANGLES}
     return Found(turned, reach(framework, images, range(1, framework.group.order)))
 
 
-def reach(framework: Framework, images: Tensor, elements: range | list[int]) -> dict[int, Accuracy]:
+def reach(framework: Framework, images: Tensor, elements: Iterable[int]) -> dict[int, Accuracy]:
     """Return how often the fibers at an element's inverse find those of the same image at the base.
 
     Args:
@@ -194,7 +195,8 @@ def reach(framework: Framework, images: Tensor, elements: range | list[int]) -> 
         elements: those to try.
     """
     x = plain(images)
-    return {g: _top1(framework, x, x, g) for g in elements}
+    gallery = _embedded(framework, x)
+    return {g: _share(_embedded(framework, x, g), gallery) for g in elements}
 
 
 def nearest(framework: Framework, images: Tensor, angle: int) -> Tensor:
@@ -206,13 +208,19 @@ def nearest(framework: Framework, images: Tensor, angle: int) -> Tensor:
         angle: degrees, counterclockwise.
     """
     x = plain(images)
-    queries = embeddings(framework, x.rot90(angle // 90, (-2, -1)))
-    return (queries @ embeddings(framework, x).T).argmax(1).cpu()
+    return (_embedded(framework, _turned(x, angle)) @ _embedded(framework, x).T).argmax(1)
 
 
-def _top1(framework: Framework, gallery: Tensor, queries: Tensor, element: int = 0) -> Accuracy:
-    both = embeddings(framework, queries, element).cpu(), embeddings(framework, gallery).cpu()
-    return Accuracy(round(top1(*both) * len(gallery)), len(gallery))
+def _turned(x: Tensor, angle: int) -> Tensor:
+    return x.rot90(angle // 90, (-2, -1))
+
+
+def _embedded(framework: Framework, x: Tensor, element: int = 0) -> Tensor:
+    return embeddings(framework, x, element).cpu()
+
+
+def _share(queries: Tensor, gallery: Tensor) -> Accuracy:
+    return Accuracy(round(top1(queries, gallery) * len(gallery)), len(gallery))
 
 
 def class_probes(framework: Framework, split: Split, *, device: str = "cpu") -> dict[str, Accuracy]:

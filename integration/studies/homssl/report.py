@@ -12,7 +12,7 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 from scipy.stats import spearmanr
-from tenfold.fiber_runs import CELL, crop, overlap
+from tenfold.fiber_runs import CELL, GRID, crop, overlap
 from tenfold.report import Runs, Table, begin, interval, markdown, number, save_figure, write_report
 from tenfold.station import Lines, Series
 
@@ -279,6 +279,7 @@ def shift_figures(cells: dict[tuple[int, int], Results]) -> list[Lines]:
     by_overlap = [
         Series(line.name, [100 * overlap(b, d) for d in far], line.y, line.low, line.high)
         for b, line in zip(bases, over_distance(final_loss), strict=True)
+        if crop(b) < CELL * GRID  # a window that sees the whole torus always has all in common
     ]
     probe = percent("probes", "pooled")
     return [
@@ -289,6 +290,23 @@ def shift_figures(cells: dict[tuple[int, int], Results]) -> list[Lines]:
         Lines("Study: classes over topographic distance", "cells", "pooled probe, %",
               over_distance(probe)),
     ]  # fmt: skip
+
+
+def headlines(found: Table, arms: dict[str, Results]) -> list[str]:
+    """What the station's notes say of the study, what fails and what it costs among it."""
+    rows = list(zip(found["bar"], found["holds"], strict=True))
+    missed = "; ".join(bar for bar, holds in rows if holds == "no")
+    held = sum(holds == "yes" for _, holds in rows)
+    said = [f"{held} of {len(rows)} bars and expectations hold{f'; not: {missed}' * bool(missed)}."]
+    trained, drawn = (arms.get(f"C4 net, {kind}", []) for kind in ("H-SSL", "untrained"))
+    if trained and len(trained) == len(drawn):
+        for name in PROBES:
+            measure = percent("probes", name)
+            gain = number(np.subtract(each(trained, measure), each(drawn, measure)).tolist())
+            said.append(
+                f"linear probe of the classes ({name}), H-SSL minus untrained: {gain} points."
+            )
+    return said
 
 
 def draw(lines: Sequence[Lines], path: Path) -> None:
@@ -332,11 +350,10 @@ def main() -> None:
     drawn = figures(parts)
     draw(drawn, out / "figures.svg")
     text.append("\n![Retrieval by angle and by distance, loss, classes](figures.svg)\n")
-    yes = sum(holds == "yes" for holds in found["holds"])
     tables = {"Study: the bars, over three seeds": found}
     tables |= {f"Study: {title}": table for title, table in made.items()}
     summary = {
-        "headlines": [f"{yes} of {len(found['holds'])} bars and expectations hold."],
+        "headlines": headlines(found, arms_of(parts["failure"])),
         "tables": tables,
         "figures": [dataclasses.asdict(chart) for chart in drawn],
     }

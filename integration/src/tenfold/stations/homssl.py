@@ -6,7 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tenfold.station import Context, Images, Lines, Series, StationResult, Verdict
+import numpy as np
+
+from tenfold.station import Context, Lines, Series, StationResult, Verdict
 
 if TYPE_CHECKING:
     import torch
@@ -16,13 +18,14 @@ if TYPE_CHECKING:
     from tenfold.data.images import Split
     from tenfold.fiber_runs import Arm, Found, Framework
     from tenfold.identity import Gap
+    from tenfold.probes import Accuracy
 
 STUDY = Path(__file__).parents[3] / "studies" / "homssl" / "summary.json"
 EPOCHS = {"small": 1, "paper": 20}
 BATCH = {"small": 96, "paper": 256}
 LR = 3e-3
 IDENTITY_IMAGES = 64
-SHOWN = 6  # turned images whose nearest are drawn
+SHOWN = 8  # turned images whose nearest are drawn
 LEAST = 1e-18  # where an error of zero is drawn on a logarithmic axis
 RULE = (
     "Reproduced means both. Identity: for C4, D4 and translations on a torus, with InfoNCE and "
@@ -72,15 +75,19 @@ class Station:
             verdict=judge(identity, runs),
             headline=_headline(identity, seconds, runs),
             tables={
+                "An image turned by 90 degrees, and what each arm takes for it": _neighbours(
+                    first, split, context
+                ),
                 "Both losses on one draw, float64": identity_table(identity),
                 "Seconds of a forward and backward pass, 64 images": _seconds_table(seconds),
-                f"Found again among {GALLERY} test images, top 1": _retrieval_table(runs),
+                f"Found again among {GALLERY} test images, % (95 % interval)": _retrieval_table(
+                    runs
+                ),
                 "Certificate: error of each layer": _certificate_table(certificates),
                 **(study := _study())["tables"],
             },
             figures=[
                 _retrieval_figure(runs),
-                _neighbours(first, split, context),
                 _certificate_figure(certificates),
                 *study["figures"],
             ],
@@ -217,11 +224,16 @@ def _retrieval_table(runs: Runs) -> dict[str, list[Any]]:
         "seed": [seed for _, seed, _ in rows],
     }
     for angle in rows[0][2].turned:
-        table[f"turned by {angle}"] = [str(found.turned[angle]) for _, _, found in rows]
-    table["another fiber of the same pass"] = [
-        str(min(found.pretext.values(), key=lambda share: share.value)) for _, _, found in rows
+        table[f"turned by {angle}"] = [_short(found.turned[angle]) for _, _, found in rows]
+    table["own fibers, worst"] = [
+        _short(min(found.pretext.values(), key=lambda share: share.value)) for _, _, found in rows
     ]
     return table
+
+
+def _short(share: "Accuracy") -> str:
+    low, high = share.interval
+    return f"{100 * share.value:.1f} ({100 * low:.1f} to {100 * high:.1f})"
 
 
 def _retrieval_figure(runs: Runs) -> Lines:
@@ -237,28 +249,28 @@ def _retrieval_figure(runs: Runs) -> Lines:
                  series, [("chance", 100 / count)])  # fmt: skip
 
 
-def _neighbours(first: Mapping["Arm", "Framework"], split: "Split", context: Context) -> Images:
-    """Images turned by 90 degrees, and what each arm takes for them."""
-    import numpy as np
+def _neighbours(
+    first: Mapping["Arm", "Framework"], split: "Split", context: Context
+) -> dict[str, list[Any]]:
+    """One row an image: turned, and the upright one that each arm finds nearest."""
     import torch
 
     from tenfold.fiber_runs import GALLERY, nearest
 
+    def picture(image: np.ndarray) -> np.ndarray:
+        shown = image[0] if len(image) == 1 else np.moveaxis(image, 0, 2)
+        return np.ascontiguousarray(shown)
+
     gallery = torch.tensor(split.test[:GALLERY], device=context.device)
-    found = {arm: nearest(framework, gallery, 90) for arm, framework in first.items()}
-    pictures: list[np.ndarray] = []
-    captions: list[str] = []
-    for n in range(SHOWN):
-        pictures.append(np.rot90(split.test[n], 1, (-2, -1)))
-        captions.append("turned by 90 degrees")
-        for arm, rows in found.items():
-            pictures.append(split.test[int(rows[n])])
-            captions.append(f"{arm}: {'found' if int(rows[n]) == n else 'another'}")
-    stacked = np.stack(pictures)  # (N, C, H, W)
-    stacked = stacked[:, 0] if stacked.shape[1] == 1 else np.moveaxis(stacked, 1, 3)
-    return Images(
-        "What each arm takes for the turned image", np.ascontiguousarray(stacked), captions
-    )
+    rows = range(SHOWN)
+    table: dict[str, list[Any]] = {
+        "turned": [picture(np.rot90(split.test[n], 1, (-2, -1))) for n in rows]
+    }
+    for arm, framework in first.items():
+        found = nearest(framework, gallery, 90).tolist()
+        table[str(arm)] = [picture(split.test[found[n]]) for n in rows]
+        table[f"{arm}:"] = ["found" if found[n] == n else "another" for n in rows]
+    return table
 
 
 def _certificate_table(certificates: Mapping[str, "Certificate"]) -> dict[str, list[Any]]:
@@ -268,7 +280,9 @@ def _certificate_table(certificates: Mapping[str, "Certificate"]) -> dict[str, l
         "layer": [row.name for _, _, row in rows],
         "module": [row.kind for _, _, row in rows],
         "relative error": [f"{row.error:.1e}" for _, _, row in rows],
-        "": ["first failing" if row.name == found.first_failing else "" for _, found, row in rows],
+        "verdict": [
+            "first failing" if row.name == found.first_failing else "" for _, found, row in rows
+        ],
     }
 
 
@@ -278,7 +292,7 @@ def _certificate_figure(certificates: Mapping[str, "Certificate"]) -> Lines:
         errors = [max(row.error, LEAST) for row in found.layers]
         series.append(Series(name, [float(n) for n in range(len(errors))], errors))
     tolerance = [found.tolerance for found in certificates.values() if found.tolerance is not None]
-    return Lines("Certificate: how far each layer is from equivariance (0 drawn at 1e-18)",
+    return Lines("Certificate: each layer's error (0 at 1e-18)",
                  "layer, in the order in which it runs", "relative error, float64",
                  series, [("tolerance", tolerance[0])], log_y=True)  # fmt: skip
 

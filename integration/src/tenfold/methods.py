@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import torch
 from er_ssl import (
@@ -22,6 +23,7 @@ from tenfold.probes import Accuracy, knn_probe, linear_probe
 from tenfold.training import EMATeacher, Schedule, Step, embed, pair_step, train
 
 KAPPA = 10.0  # of every trace, whatever the objective's own
+Drawn = TypeVar("Drawn", bound=nn.Module)
 
 
 @dataclass
@@ -242,7 +244,7 @@ def untrained(encoder: nn.Module, split: Split, *, device: str = "cpu") -> Run:
     return measure(method, split, images, math.nan, {})
 
 
-def seeded(seed: int, make: Callable[[], nn.Module]) -> nn.Module:
+def seeded(seed: int, make: Callable[[], Drawn]) -> Drawn:
     """Draw a module's weights from a seed and leave the global generator as it was."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from homssl.check import equivariance_error
 from homssl.experiment import ARMS, run_failure_cell, run_sweep_cell
@@ -26,7 +26,8 @@ GALLERY = 1000
 def show_identity() -> str:
     """The two losses, their gradients, their times and the certificate, with and without."""
     x, _ = synthetic_images(64, generator=torch.Generator().manual_seed(0))
-    group, lines = Cyclic(4), []
+    group = Cyclic(4)
+    lines: list[str] = []
     with torch.random.fork_rng():
         torch.manual_seed(0)
         net = group_convnet(group).double()
@@ -34,12 +35,7 @@ def show_identity() -> str:
             h, a = HSSL(encoder, group), ASSL(encoder, group)
             first = h(x.double(), generator=torch.Generator().manual_seed(0))
             second = a(x.double(), elements=first.elements)
-            one, other = (
-                torch.cat([
-                    part.flatten() for part in torch.autograd.grad(out.loss, encoder.parameters())
-                ])
-                for out in (first, second)
-            )  # fmt: skip
+            one, other = (_gradient(out.loss, encoder) for out in (first, second))
             apart = float((one - other).norm() / other.norm())
             lines += [
                 f"{name}: {equivariance_error(encoder, x[:4].double(), group).verdict}",
@@ -56,6 +52,10 @@ def show_identity() -> str:
             taken = step_seconds(both, x, turns=7)
             lines.append(f"{views} views: A-SSL takes {taken['a'] / taken['h']:.2f} times as long")
     return "\n".join(lines)
+
+
+def _gradient(loss: Tensor, module: nn.Module) -> Tensor:
+    return torch.cat([p.flatten() for p in torch.autograd.grad(loss, list(module.parameters()))])
 
 
 def read_data(images: Path | None, labels: Path | None, *, labels_needed: bool) -> Data:

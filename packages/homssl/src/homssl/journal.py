@@ -106,7 +106,7 @@ def write_csv(path: Path, rows: Sequence[dict[str, Any]]) -> None:
 def _flat(row: dict[str, Any]) -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for name, value in row.items():
-        if isinstance(value, list | tuple):
+        if isinstance(value, (list, tuple)):
             flat |= {f"{name}_{i}": part for i, part in enumerate(value)}
         else:
             flat[name] = value

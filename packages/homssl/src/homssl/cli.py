@@ -157,6 +157,8 @@ def _demo(arguments: argparse.Namespace) -> int:
     needed = arguments.sweep is not None
     data = demo.read_data(arguments.images, arguments.labels, labels_needed=needed)
     run = demo.run_sweep if arguments.sweep else demo.run_failure
-    for line in run(data, arguments.out, seeds=arguments.seeds, steps=arguments.steps):
+    source = str(arguments.images or "synthetic")
+    options = {"seeds": arguments.seeds, "steps": arguments.steps, "source": source}
+    for line in run(data, arguments.out, **options):
         print(line)
     return 0

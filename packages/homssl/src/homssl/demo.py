@@ -93,21 +93,24 @@ def split(data: Data) -> tuple[Data, Data]:
     return (data[0][:cut], data[1][:cut]), (data[0][cut:], data[1][cut:])
 
 
-def run_failure(data: Data, out: Path, *, seeds: int, steps: int | None) -> Iterator[str]:
+def run_failure(
+    data: Data, out: Path, *, seeds: int, steps: int | None, source: str = "synthetic"
+) -> Iterator[str]:
     """Run or go on with the failure experiment; yields what to print.
 
     Writes ``failure.jsonl``, the journal, and ``failure.csv``.
     """
     training, test = split(data)
-    gallery = test[0][:GALLERY]
+    gallery, classes = test[0][:GALLERY], test[1][:GALLERY]
+    labels = (training[1], classes) if len(classes.unique()) > 1 else None
     tasks: list[dict[str, Any]] = [
-        {"net": net, "loss": loss, "seed": seed, "steps": steps or 150}
+        {"data": source, "net": net, "loss": loss, "seed": seed, "steps": steps or 150}
         for seed in range(seeds)
         for net, loss in ARMS
     ]
 
-    def run(**task: Any) -> Any:
-        return run_failure_cell(training[0], gallery, **task)
+    def run(*, data: str, **task: Any) -> Any:  # the source is part of the key alone
+        return run_failure_cell(training[0], gallery, labels=labels, **task)
 
     rows = run_cells(out / "failure.jsonl", tasks, run)
     write_csv(out / "failure.csv", rows)
@@ -120,10 +123,16 @@ def run_failure(data: Data, out: Path, *, seeds: int, steps: int | None) -> Iter
         yield f"{net + ', ' + loss.upper() + '-SSL':16}" + "".join(
             f"{_spread(column):>24}" for column in columns
         )
+    for net, loss in ARMS if labels else ():
+        cells = [row["probes"] for row in rows if (row["net"], row["loss"]) == (net, loss)]
+        before, after = (_spread([probes[i] for probes in cells]) for i in (0, 1))
+        yield f"{net}, {loss.upper()}-SSL: linear probe of one upright fiber {before}, then {after}"
     yield f"written: {out / 'failure.csv'}"
 
 
-def run_sweep(data: Data, out: Path, *, seeds: int, steps: int | None) -> Iterator[str]:
+def run_sweep(
+    data: Data, out: Path, *, seeds: int, steps: int | None, source: str = "synthetic"
+) -> Iterator[str]:
     """Run or go on with the sweep; yields what to print.
 
     Writes ``sweep.jsonl``, the journal, ``sweep.csv``, and ``sweep.png`` where matplotlib is.
@@ -131,14 +140,17 @@ def run_sweep(data: Data, out: Path, *, seeds: int, steps: int | None) -> Iterat
     training, test = split(data)
     side = min(training[0].shape[-2:]) // 2
     tasks: list[dict[str, Any]] = [
-        {"base_size": base, "distance": distance, "seed": seed, "steps": steps or 100}
+        {
+            "data": source, "base_size": base, "distance": distance, "seed": seed,
+            "steps": steps or 100,
+        }  # fmt: skip
         for base in BASES
         for distance in DISTANCES
         for seed in range(seeds)
         if base <= side and distance <= side // 2
     ]
 
-    def run(**task: Any) -> Any:
+    def run(*, data: str, **task: Any) -> Any:  # the source is part of the key alone
         return run_sweep_cell(training, test, **task)
 
     rows = run_cells(out / "sweep.jsonl", tasks, run)

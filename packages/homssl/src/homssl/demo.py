@@ -141,9 +141,12 @@ def run_sweep(
     side = min(training[0].shape[-2:]) // 2
     tasks: list[dict[str, Any]] = [
         {
-            "data": source, "base_size": base, "distance": distance, "seed": seed,
+            "data": source,
+            "base_size": base,
+            "distance": distance,
+            "seed": seed,
             "steps": steps or 100,
-        }  # fmt: skip
+        }
         for base in BASES
         for distance in DISTANCES
         for seed in range(seeds)

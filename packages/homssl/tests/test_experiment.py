@@ -24,21 +24,32 @@ def pictures():
     return synthetic_images(600, generator=torch.Generator().manual_seed(0))
 
 
-def test_without_structure_the_pretext_is_solved_and_a_turned_image_unknown(pictures):
-    """One seed of `homssl demo --failure`, on 120 pictures and 50 steps."""
+def test_with_structure_a_turned_image_is_known_and_without_it_is_not(pictures):
+    """Few steps, to see the direction; the bars are those of the slow test."""
     x, _ = pictures
-    cells = {
-        arm: run_failure_cell(x[:480], x[480:], net=arm[0], loss=arm[1], seed=0, steps=50, batch=32)
-        for arm in ARMS
-    }
-    structured, plain, augmented = (cells[arm] for arm in ARMS)
+    structured, plain, augmented = (
+        run_failure_cell(x[:480], x[480:], net=net, loss=loss, seed=0, steps=30, batch=32)
+        for net, loss in ARMS
+    )
     assert min(structured.after) >= 0.95
     assert max(plain.after[0], plain.after[2]) <= 0.15
-    assert plain.pretext >= 0.7
-    assert min(augmented.after) >= 0.7
-    assert augmented.pretext < 0.1
+    assert plain.pretext > 0.1 > augmented.pretext
+    assert augmented.after[0] > 2 * plain.after[0]
     assert "plain net, H-SSL" in str(plain)
     assert {len(column) for column in plain.to_table().values()} == {3}
+
+
+@pytest.mark.slow
+def test_without_structure_the_pretext_is_solved_and_a_turned_image_unknown():
+    """One seed of `homssl demo --failure`, 150 steps, a gallery of 1,000: the bars."""
+    x, _ = synthetic_images(5000, generator=torch.Generator().manual_seed(0))
+    structured, plain, augmented = (
+        run_failure_cell(x[:4000], x[4000:], net=net, loss=loss, seed=0) for net, loss in ARMS
+    )
+    assert min(structured.after) >= 0.95
+    assert max(plain.after[0], plain.after[2]) <= 0.15
+    assert plain.pretext >= 0.9
+    assert min(augmented.after) >= 0.9
 
 
 def test_a_cell_is_replayed_by_its_seed_and_leaves_the_global_generator(pictures):

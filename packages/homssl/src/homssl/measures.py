@@ -111,6 +111,7 @@ def step_seconds(
         `time.process_time`.
 
     Example:
+        >>> from homssl import ASSL, HSSL, Cyclic, group_convnet
         >>> encoder, x = group_convnet(Cyclic(4)), torch.randn(8, 1, 28, 28)
         >>> both = {"h": HSSL(encoder, Cyclic(4)), "a": ASSL(encoder, Cyclic(4))}
         >>> sorted(step_seconds(both, x, turns=1))

@@ -31,7 +31,7 @@ def test_with_structure_a_turned_image_is_known_and_without_it_is_not(pictures):
         run_failure_cell(x[:480], x[480:], net=net, loss=loss, seed=0, steps=30, batch=32)
         for net, loss in ARMS
     )
-    assert min(structured.after) >= 0.95
+    assert min(structured.after) >= 0.8
     assert max(plain.after[0], plain.after[2]) <= 0.15
     assert plain.pretext > 0.1 > augmented.pretext
     assert augmented.after[0] > 2 * plain.after[0]

@@ -3,7 +3,6 @@
 import csv
 import json
 import os
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -82,9 +81,8 @@ class written:
 
     def __enter__(self) -> Path:
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=self.path.parent, suffix=self.path.suffix)
-        os.close(handle)
-        self.temporary = Path(name)
+        name = f".{self.path.stem}-{os.getpid()}{self.path.suffix}"
+        self.temporary = self.path.with_name(name)
         return self.temporary
 
     def __exit__(self, kind: object, *_: object) -> None:

@@ -145,7 +145,7 @@ class SweepCell:
         seed: of weights, batches and draws.
         start_loss: H-SSL's loss before training, nats.
         final_loss: mean over the last ten steps, nats.
-        gap: |A-SSL - H-SSL| on one draw after training, nats: a distance is a shift of the image.
+        gap: A-SSL and H-SSL apart on one draw after training, nats: a distance is a shift.
         probe: share right of a linear classifier on the features averaged over space.
     """
 

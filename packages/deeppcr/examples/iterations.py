@@ -1,7 +1,4 @@
-"""Draws how fast Newton, Picard and Jacobi solve one chain of 4,096 steps; no clock is read.
-
-    python packages/deeppcr/examples/iterations.py
-"""
+"""Draws how fast Newton, Picard and Jacobi solve one chain of 4,096 steps; no clock is read."""
 
 from pathlib import Path
 

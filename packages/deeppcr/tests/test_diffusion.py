@@ -114,9 +114,24 @@ def test_windows_and_small_batches_give_the_same_sample():
         return model(x, t)
 
     result = parallel_sample(counted, scheduler, x, window=13, model_batch=7, tol=1e-5)
-    assert max(calls) == 7
+    assert max(calls) == 6  # whole steps of three samples
+    assert all(rows % 3 == 0 for rows in calls)
     assert sum(calls) == result.model_rows
     assert (result.sample - want).abs().max() < 1e-3
+
+
+@pytest.mark.parametrize("model_batch", [None, 7])
+def test_rows_come_step_by_step_so_that_conditions_repeat(model_batch):
+    _, scheduler, x = setting(DDIMScheduler, 12, clip_sample=False)
+    level = torch.tensor([-1.0, 0.0, 1.0])  # a condition a sample
+
+    def conditioned(x, t):
+        return torch.tanh(x - level.repeat(len(x) // 3).view(-1, 1, 1, 1))
+
+    want = looped(conditioned, scheduler, x)
+    found = parallel_sample(conditioned, scheduler, x, tol=1e-5, model_batch=model_batch)
+    assert not found.report.fell_back
+    assert (found.sample - want).abs().max() < 1e-4
 
 
 def test_the_linear_part_needs_fewer_rounds_than_picard_and_the_dense_one_the_fewest():
@@ -202,6 +217,7 @@ def test_noise_needs_a_generator():
         ({"jacobian": "exact"}, "jacobian must be one of"),
         ({"window": 0}, "window must be >= 1 or None, got 0"),
         ({"model_batch": 0}, "model_batch must be >= 1"),
+        ({"model_batch": 2}, "at least the 3 samples of x_T, got 2: sample fewer"),
         ({"tol": 0.0}, "tol must be positive, got 0.0"),
         ({"on_failure": "warn"}, "on_failure must be"),
     ],

@@ -68,7 +68,8 @@ def parallel_sample(
 
     Args:
         model: ``(x, t) -> output`` for samples ``(N, ...)`` and times ``(N,)``; a diffusers model
-            whose result has ``.sample`` does as well.
+            whose result has ``.sample`` does as well. The rows come step by step: row i belongs
+            to sample ``i % B``, so conditions are repeated ``N // B`` times.
         scheduler: an ordinary one-step scheduler of diffusers, after ``set_timesteps``: DDIM,
             DDPM, Euler, Euler ancestral. It is copied, never changed.
         x_T: first sample ``(B, ...)``, already multiplied by ``init_noise_sigma``.
@@ -80,7 +81,8 @@ def parallel_sample(
         max_rounds: most rounds of a window; None for as many as it has steps, which always do.
         generator: source of the noise of DDPM and of other ancestral samplers. It is drawn once,
             in the order of the sequential sampler, and ends where that one leaves it.
-        model_batch: most rows of one call of the model; None for all at once.
+        model_batch: most rows of one call of the model, at least B, as a call has whole steps;
+            None for all at once.
         on_failure: ``"sequential"`` runs the sequential sampler, ``"raise"`` raises.
         **step_options: more arguments of ``scheduler.step``, for example ``eta=1.0``.
 
@@ -116,6 +118,11 @@ def parallel_sample(
     ):
         if value is not None and value < 1:
             raise ValueError(f"{name} must be >= 1 or None, got {value}")
+    if model_batch is not None and model_batch < len(x_T):
+        raise ValueError(
+            f"model_batch must be at least the {len(x_T)} samples of x_T, got {model_batch}: "
+            "sample fewer at a time"
+        )
     if not tol > 0:
         raise ValueError(f"tol must be positive, got {tol}")
     with torch.no_grad():
@@ -160,7 +167,7 @@ class Sampler:
         z0: the sample that the steps begin with, ``(B, D)``.
         shape: its shape as the model knows it.
         jacobian: ``"scheduler"``, ``"identity"`` or ``"dense"``.
-        model_batch: most rows of one call, or None.
+        model_batch: most rows of one call, at least B, or None.
         count: what the model was called for.
     """
 
@@ -188,7 +195,8 @@ class Sampler:
         seen = torch.stack([step.model_input(sample) for step, sample in steps])
         times = self.plan.times.repeat_interleave(self.shape[0])
         rows = seen.flatten(0, 1)
-        size = self.model_batch or len(rows)
+        batch = self.shape[0]
+        size = len(rows) if self.model_batch is None else self.model_batch // batch * batch
         parts = zip(rows.split(size), times.split(size), strict=True)
         outputs = torch.cat([answer(self.model, *part) for part in parts]).reshape(seen.shape)
         self.count.rounds += 1

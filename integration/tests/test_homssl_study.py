@@ -4,10 +4,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from tenfold.data.images import Split, fashion_mnist
 from tenfold.study import read_journal
 
 STUDY = Path(__file__).parents[1] / "studies" / "homssl"
 FILES = ("results.md", "summary.json", "figures.svg")
+PROBES = ("fiber, upright", "fiber, turned", "pooled, turned")
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +45,10 @@ def test_what_the_report_reads_of_a_task_is_what_the_run_wrote(study, report):
 
 @pytest.fixture(scope="module")
 def journal(study, tmp_path_factory):
-    """One seed of a few runs at the smallest size, in this process."""
+    """One seed of a few runs on a few images, in this process."""
+    full = fashion_mnist(96)
+    rows = full.train, full.train_labels, full.test[:100], full.test_labels[:100]
+    study.fashion_mnist = lambda train: Split("tiny", *rows, full.classes)
     path = tmp_path_factory.mktemp("study") / "journal.jsonl"
     few = [
         task
@@ -83,7 +88,7 @@ def failure(turned, pretext, probes=60.0):
     return {
         "turned": {str(angle): counts(turned) for angle in (0, 90, 180, 270)},
         "pretext": {str(g): counts(pretext) for g in (1, 2, 3)},
-        "probes": dict.fromkeys(("fiber, upright", "fiber, turned", "pooled, turned"), counts(probes)),
+        "probes": dict.fromkeys(PROBES, counts(probes)),
     }  # fmt: skip
 
 
@@ -97,8 +102,9 @@ def test_the_bars_are_judged_by_the_worst_seed(report):
         good = failure(96, 96), failure(5, 95), failure(95, 0)
         worst = failure(structured, 96), failure(removed, pretext), failure(augmented, 0)
         arms = (("C4", "fibers"), ("plain", "fibers"), ("plain", "images"))
-        parts = [runs(*arm, pair) for arm, *pair in zip(arms, good, worst, strict=True)]
-        return report.answers({"failure": sum(parts, []), "shifts": []})["holds"]
+        pairs = zip(arms, good, worst, strict=True)
+        failures = [run for arm, *pair in pairs for run in runs(*arm, pair)]
+        return report.answers({"failure": failures, "shifts": []})["holds"]
 
     assert holds(96, 5, 95, 95) == ["yes"] * 4
     assert holds(94, 16, 89, 89) == ["no"] * 4

@@ -7,16 +7,20 @@ from homssl.check import (
     assert_homomorphic,
     equivariance_error,
 )
+from homssl.experiment import FailureCell, SweepCell, run_failure_cell, run_sweep_cell
 from homssl.fibers import fibers, sample_elements
 from homssl.framework import ASSL, HSSL, EMATeacher, SSLOutput
 from homssl.groups import Cyclic, Dihedral, Group
 from homssl.kernels import expand_kernel, turned_kernels
 from homssl.layers import GroupConv2d, LiftConv2d
 from homssl.losses import cosine_regression, info_nce
+from homssl.measures import step_seconds
 from homssl.models import group_convnet, group_resnet, unstructured
+from homssl.plots import plot_certificate, plot_sweep
 from homssl.pooling import GroupBatchNorm2d, GroupMean, GroupPool2d
 from homssl.product import Product, parse_group
 from homssl.scale import Scale
+from homssl.synthetic import synthetic_images
 from homssl.translation import Translation
 
 __all__ = [
@@ -26,6 +30,7 @@ __all__ = [
     "Cyclic",
     "Dihedral",
     "EMATeacher",
+    "FailureCell",
     "Group",
     "GroupBatchNorm2d",
     "GroupConv2d",
@@ -37,6 +42,7 @@ __all__ = [
     "Product",
     "SSLOutput",
     "Scale",
+    "SweepCell",
     "Translation",
     "assert_homomorphic",
     "cosine_regression",
@@ -47,7 +53,13 @@ __all__ = [
     "group_resnet",
     "info_nce",
     "parse_group",
+    "plot_certificate",
+    "plot_sweep",
+    "run_failure_cell",
+    "run_sweep_cell",
     "sample_elements",
+    "step_seconds",
+    "synthetic_images",
     "turned_kernels",
     "unstructured",
 ]

@@ -8,7 +8,14 @@ from torch import Tensor, nn
 
 from homssl.framework import ASSL, HSSL
 from homssl.groups import Cyclic
-from homssl.measures import ANGLES, Framework, fiber_retrieval, linear_probe, turned_retrieval
+from homssl.measures import (
+    ANGLES,
+    Framework,
+    fiber_probe,
+    fiber_retrieval,
+    pooled_probe,
+    turned_retrieval,
+)
 from homssl.models import group_convnet, unstructured
 from homssl.translation import Translation
 
@@ -29,6 +36,8 @@ class FailureCell:
         after: the same, after training.
         pretext: retrieval of another fiber of the same pass, after training: what H-SSL asks for.
         final_loss: mean over the last ten steps, nats.
+        probes: share right of a linear probe on one fiber of upright images, before and after;
+            empty without labels.
     """
 
     net: Net
@@ -38,6 +47,7 @@ class FailureCell:
     after: tuple[float, ...]
     pretext: float
     final_loss: float
+    probes: tuple[float, ...] = ()
 
     def __str__(self) -> str:
         name = f"{'C4' if self.net == 'c4' else 'plain'} net, {self.loss.upper()}-SSL"
@@ -56,6 +66,7 @@ def run_failure_cell(
     net: Net,
     loss: Loss,
     seed: int,
+    labels: tuple[Tensor, Tensor] | None = None,
     steps: int = 150,
     batch: int = 96,
     lr: float = 3e-3,
@@ -68,12 +79,13 @@ def run_failure_cell(
         net: equivariant, or its twin of the same tensors without structure.
         loss: on fibers of one pass, or on moved images.
         seed: of weights, batches and draws.
+        labels: classes of ``images`` and of ``gallery``, for the linear probes.
         steps: optimizer steps.
         batch: images a step.
         lr: Adam's learning rate.
 
     Returns:
-        The retrieval rates.
+        The retrieval rates, and the probes.
 
     Raises:
         ValueError: if ``net`` or ``loss`` is another word, or the images are not square.
@@ -101,11 +113,26 @@ def run_failure_cell(
         framework = (HSSL if loss == "h" else ASSL)(encoder, group, head=head)
         framework.to(images.dtype)
     before = turned_retrieval(framework, gallery)
+    probes = [] if labels is None else [_probe(framework, images, gallery, labels)]
     losses = train(framework, images, steps=steps, batch=batch, lr=lr, seed=seed)
+    if labels is not None:
+        probes.append(_probe(framework, images, gallery, labels))
     return FailureCell(
-        net, loss, seed, before, turned_retrieval(framework, gallery),
-        fiber_retrieval(framework, gallery), sum(losses[-10:]) / len(losses[-10:]),
-    )  # fmt: skip
+        net=net,
+        loss=loss,
+        seed=seed,
+        before=before,
+        after=turned_retrieval(framework, gallery),
+        pretext=fiber_retrieval(framework, gallery),
+        final_loss=sum(losses[-10:]) / len(losses[-10:]),
+        probes=tuple(probes),
+    )
+
+
+def _probe(
+    framework: Framework, images: Tensor, gallery: Tensor, labels: tuple[Tensor, Tensor]
+) -> float:
+    return fiber_probe(framework, (images, labels[0]), (gallery, labels[1]))
 
 
 @dataclass(frozen=True)
@@ -118,7 +145,7 @@ class SweepCell:
         seed: of weights, batches and draws.
         start_loss: H-SSL's loss before training, nats.
         final_loss: mean over the last ten steps, nats.
-        gap: |A-SSL - H-SSL| on one draw after training, nats: a distance is a shift of the image.
+        gap: A-SSL and H-SSL apart on one draw after training, nats: a distance is a shift.
         probe: share right of a linear classifier on the features averaged over space.
     """
 
@@ -199,7 +226,7 @@ def run_sweep_cell(
     with torch.no_grad():
         out = h(batch_0, generator=generator)
         gap = float((a(batch_0, elements=out.elements).loss - out.loss).abs())
-    probe = linear_probe(encoder, (images, labels), test_set)
+    probe = pooled_probe(h, (images, labels), test_set)
     final = sum(losses[-10:]) / len(losses[-10:])
     return SweepCell(base_size, distance, seed, start, final, gap, probe)
 

@@ -3,7 +3,6 @@
 import csv
 import json
 import os
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -82,9 +81,8 @@ class written:
 
     def __enter__(self) -> Path:
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=self.path.parent, suffix=self.path.suffix)
-        os.close(handle)
-        self.temporary = Path(name)
+        name = f".{self.path.stem}-{os.getpid()}{self.path.suffix}"
+        self.temporary = self.path.with_name(name)
         return self.temporary
 
     def __exit__(self, kind: object, *_: object) -> None:
@@ -106,7 +104,7 @@ def write_csv(path: Path, rows: Sequence[dict[str, Any]]) -> None:
 def _flat(row: dict[str, Any]) -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for name, value in row.items():
-        if isinstance(value, list | tuple):
+        if isinstance(value, (list, tuple)):
             flat |= {f"{name}_{i}": part for i, part in enumerate(value)}
         else:
             flat[name] = value

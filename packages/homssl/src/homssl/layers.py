@@ -254,7 +254,9 @@ def scale_of(group: Group) -> Scale | None:
 
 def pad_around(planes: Tensor, padding: int) -> Tensor:
     """Planes ``(B, C, H, W)`` continued round the torus, as far as is wanted."""
-    for dim in (2, 3):
+    if padding <= min(planes.shape[2:]):
+        return F.pad(planes, [padding] * 4, mode="circular")
+    for dim in (2, 3):  # more than once round
         side = planes.shape[dim]
         there = torch.arange(-padding, side + padding, device=planes.device) % side
         planes = planes.index_select(dim, there)

@@ -1,17 +1,19 @@
 """What a framework has learned, and what a step costs."""
 
 import time
+from collections.abc import Callable
 from statistics import median
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from homssl.fibers import fibers
 from homssl.framework import ASSL, HSSL
 
 ANGLES = (90, 180, 270)
 Framework = HSSL | ASSL
+Labelled = tuple[Tensor, Tensor]
 
 
 @torch.no_grad()
@@ -46,23 +48,49 @@ def fiber_retrieval(framework: Framework, images: Tensor) -> float:
     return top1(embeddings(framework, images), embeddings(framework, images, element=1))
 
 
+def fiber_probe(framework: Framework, train_set: Labelled, test_set: Labelled) -> float:
+    """The share right of a linear classifier on one fiber, before the head."""
+
+    def one_fiber(x: Tensor) -> Tensor:
+        identity = torch.zeros(len(x), dtype=torch.int64)
+        return fibers(framework.branch.encoder(x), framework.group, framework.branch.base, identity)
+
+    return linear_probe(framework, one_fiber, train_set, test_set)
+
+
+def pooled_probe(framework: Framework, train_set: Labelled, test_set: Labelled) -> float:
+    """The share right of a linear classifier on the mean over the base space."""
+
+    def mean(x: Tensor) -> Tensor:
+        return framework.group.flat(framework.branch.encoder(x)).mean(2)
+
+    return linear_probe(framework, mean, train_set, test_set)
+
+
 @torch.no_grad()
 def linear_probe(
-    encoder: nn.Module, train_set: tuple[Tensor, Tensor], test_set: tuple[Tensor, Tensor]
+    framework: Framework,
+    features: Callable[[Tensor], Tensor],
+    train_set: Labelled,
+    test_set: Labelled,
 ) -> float:
-    """Share right of ridge regression on features averaged over the base space, eval mode."""
-    mode = encoder.training
-    encoder.eval()
-    parts = []
-    for images, _ in (train_set, test_set):
-        z = torch.cat([encoder(x).flatten(2).mean(2) for x in images.split(500)]).double()
-        parts.append(torch.cat([z, z.new_ones(len(z), 1)], dim=1))
-    encoder.train(mode)
+    """The share right of ridge regression on standardised features, in eval mode."""
+    mode = framework.training
+    framework.eval()
+    z, at_test = (
+        torch.cat([features(x) for x in images.split(500)]).double()
+        for images, _ in (train_set, test_set)
+    )
+    framework.train(mode)
+    centre, scale = z.mean(0), z.std(0) + 1e-12
+    z, at_test = (
+        torch.cat([(part - centre) / scale, part.new_ones(len(part), 1)], dim=1)
+        for part in (z, at_test)
+    )
     wanted = F.one_hot(train_set[1]).double()
-    gram = parts[0].T @ parts[0]
-    gram += 1e-6 * gram.trace() * torch.eye(len(gram), dtype=gram.dtype)
-    weights = torch.linalg.solve(gram, parts[0].T @ wanted)
-    return float(((parts[1] @ weights).argmax(1) == test_set[1]).double().mean())
+    ridge = 1e-3 * len(z) * torch.eye(z.shape[1], dtype=z.dtype)
+    weights = torch.linalg.solve(z.T @ z + ridge, z.T @ wanted)
+    return float(((at_test @ weights).argmax(1) == test_set[1]).double().mean())
 
 
 def step_seconds(
@@ -83,6 +111,7 @@ def step_seconds(
         `time.process_time`.
 
     Example:
+        >>> from homssl import ASSL, HSSL, Cyclic, group_convnet
         >>> encoder, x = group_convnet(Cyclic(4)), torch.randn(8, 1, 28, 28)
         >>> both = {"h": HSSL(encoder, Cyclic(4)), "a": ASSL(encoder, Cyclic(4))}
         >>> sorted(step_seconds(both, x, turns=1))

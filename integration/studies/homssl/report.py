@@ -121,16 +121,19 @@ def cells_of(runs: Runs, loss: str = "fibers") -> dict[tuple[int, int], Results]
 
 
 def shifts_table(runs: Runs) -> Table:
-    """One row a base size and distance, over translations."""
+    """One row a base size and distance, over translations; untrained networks first."""
     table: Table = defaultdict(list)
-    for (base, far), results in cells_of(runs).items():
+    drawn = grouped([run for run in runs if not run[0]["epochs"]], ("base_size",))
+    cells: dict[tuple[int, int | None], Results] = {(b, None): r for (b,), r in drawn.items()}
+    for (base, far), results in (cells | cells_of(runs)).items():
         table["base size, cells"].append(str(base))
-        table["topographic distance, cells"].append(str(far))
+        table["topographic distance, cells"].append("untrained" if far is None else str(far))
         table["crop, pixels"].append(str(crop(base)))
-        table["shift at most, pixels"].append(str(CELL * far))
-        table["overlap, %"].append(f"{100 * overlap(base, far):.0f}")
-        table["first loss, nats"].append(number(each(results, start_loss), 2))
-        table["final loss, nats"].append(number(each(results, final_loss), 2))
+        table["shift at most, pixels"].append("" if far is None else str(CELL * far))
+        table["overlap, %"].append("" if far is None else f"{100 * overlap(base, far):.0f}")
+        for when, measure in (("first", start_loss), ("final", final_loss)):
+            values = "" if far is None else number(each(results, measure), 2)
+            table[f"{when} loss, nats"].append(values)
         for offset in (OFFSETS[0], OFFSETS[2], OFFSETS[-1]):
             found = each(results, percent("reach", str(offset)))
             table[f"found {offset} cells away, %"].append(number(found))

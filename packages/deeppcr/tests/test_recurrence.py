@@ -344,6 +344,20 @@ def test_the_backward_after_the_loop_is_the_cheaper_one():
         torch.testing.assert_close(got, want, rtol=1e-3, atol=1e-3)
 
 
+def test_blocks_that_are_not_written_cost_less(either):
+    class Written(dp.DenseStep):
+        block_type = None
+
+    work = choice.Work(3, 64, 24)
+    for width, less in ((8, either == "kernel"), (65, False)):
+        z0, xs, w = tanh_chain(1000, width, dtype=torch.float32)
+        costs = [
+            choice.newton_iteration(make_problem(step, z0, xs, w), work, "auto")
+            for step in (dp.DenseStep(), Written())
+        ]
+        assert (costs[0] < costs[1]) == less
+
+
 def test_blocks_that_would_not_fit_are_never_formed(monkeypatch):
     z0, xs, w = tanh_chain(2000, 4, dtype=torch.float32)
     problem = make_problem(dp.DenseStep(), z0, xs, w)

@@ -123,8 +123,9 @@ def newton_iteration(problem: Problem, work: Work, structure: str) -> float:
 
 
 def scaled(problem: Problem) -> bool:
-    """Whether the step says that its blocks are ``ScaledRows``."""
-    return getattr(problem.chain.user_step, "block_type", None) is ScaledRows
+    """Whether the step's blocks are ``ScaledRows``, which the kernel takes as they are."""
+    fused = kernel.takes(problem.z0) and problem.z0.shape[-1] <= kernel.WIDEST_SCALED
+    return fused and getattr(problem.chain.user_step, "block_type", None) is ScaledRows
 
 
 def solve_seconds(problem: Problem, *, dense: bool) -> float:

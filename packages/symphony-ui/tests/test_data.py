@@ -95,6 +95,14 @@ def test_any_bytes_are_a_table_or_a_clear_error(tmp_path_factory, raw, ending):
         load_table(path)
 
 
+def test_json_lines_keep_the_order_of_their_columns(tmp_path):
+    path = tmp_path / "t.jsonl"
+    path.write_text('\n{"z": 1, "a": "x"}\n{"m": 2.5, "b": true}\n{"z": 3}\n')
+    assert list(cells(path)) == ["z", "a", "m", "b"]
+    path.write_text('{"z": 1,\n "a": "x"}\n{"z": 2,\n "a": "y"}\n')  # over several lines
+    assert cells(path) == {"a": ["x", "y"], "z": [1, 2]}
+
+
 def test_an_npz_with_a_pickle_is_refused(tmp_path):
     path = tmp_path / "t.npz"
     np.savez(path, x=np.array([{"a": 1}], dtype=object))
@@ -251,6 +259,18 @@ def test_dictionaries_and_time_zones_of_arrow():
     assert (made[0].kind, made[0].cells()) == ("category", ["b"])
     assert (made[1].kind, made[1].zone) == ("time", "Europe/Paris")
     assert made[1].cells() == [1704067200000.0]
+
+
+@pytest.mark.parametrize("unit", ["s", "ms", "us", "ns"])
+def test_times_are_cut_to_milliseconds_downwards_also_before_1970(unit):
+    import pyarrow as pa
+
+    counts = [-1, -1000, -1001, -1_999_999, 0, 1999, None]
+    per = {"s": 1000, "ms": 1, "us": 1 / 1000, "ns": 1 / 1_000_000}[unit]
+    wanted = [None if n is None else math.floor(n * per) for n in counts]
+    for zone in (None, "Europe/Paris"):
+        table = pa.table({"t": pa.array(counts, pa.timestamp(unit, tz=zone))})
+        assert cells(table) == {"t": wanted}
 
 
 def test_arro3_and_anything_with_to_table_come_in():

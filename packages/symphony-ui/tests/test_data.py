@@ -99,8 +99,6 @@ def test_json_lines_keep_the_order_of_their_columns(tmp_path):
     path = tmp_path / "t.jsonl"
     path.write_text('\n{"z": 1, "a": "x"}\n{"m": 2.5, "b": true}\n{"z": 3}\n')
     assert list(cells(path)) == ["z", "a", "m", "b"]
-    path.write_text('{"z": 1,\n "a": "x"}\n{"z": 2,\n "a": "y"}\n')  # over several lines
-    assert cells(path) == {"a": ["x", "y"], "z": [1, 2]}
 
 
 def test_an_npz_with_a_pickle_is_refused(tmp_path):

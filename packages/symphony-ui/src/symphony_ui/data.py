@@ -11,6 +11,7 @@ import numpy as np
 from arro3.core import Array, DataType, Table
 from numpy.typing import NDArray
 
+from symphony_ui.bounds import check_arrow
 from symphony_ui.columns import clean
 from symphony_ui.errors import ColumnError, FormatError, SymphonyError
 
@@ -297,12 +298,7 @@ def _read_file(path: Path, ending: str) -> Any:
     if ending in (".jsonl", ".ndjson"):
         table = io.read_json(path, io.infer_json_schema(path)).read_all()
         return table.select(_first_seen(path, table.column_names))
-    if ending == ".arrows":
-        return io.read_ipc_stream(path).read_all()
-    try:
-        return io.read_ipc(path).read_all()
-    except Exception:
-        return io.read_ipc_stream(path).read_all()
+    return (io.read_ipc if check_arrow(path) else io.read_ipc_stream)(path).read_all()
 
 
 def _first_seen(path: Path, names: Sequence[str]) -> list[str]:
@@ -312,10 +308,7 @@ def _first_seen(path: Path, names: Sequence[str]) -> list[str]:
         for line in lines:
             if seen.keys() >= set(names):
                 break
-            try:
-                seen.update(dict.fromkeys(json.loads(line)))
-            except ValueError:  # an object over several lines
-                continue
+            seen.update(dict.fromkeys(json.loads(line) if line.strip() else ()))
     return [*(name for name in seen if name in names), *(n for n in names if n not in seen)]
 
 

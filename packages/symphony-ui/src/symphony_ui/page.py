@@ -124,12 +124,15 @@ class Page(Controlled):
     @property
     def notes(self) -> tuple[str, ...]:
         """What was left out of the page or converted, a sentence each."""
-        return self.table.notes if self.table else ()
+        if self.table is not None:
+            return self.table.notes
+        left = self.skipped.items()
+        return tuple(f"Column {n} was left out of the page: it holds {what}." for n, what in left)
 
     @property
     def skipped(self) -> dict[str, str]:
         """The columns that are not in the page, and what they hold."""
-        return dict(self.table.skipped) if self.table else {}
+        return dict(self.table.skipped if self.table is not None else self.engine.skipped)
 
     def frame(self, rows: Rows = "visible") -> Any:
         """Rows of the data in the type that they came in.

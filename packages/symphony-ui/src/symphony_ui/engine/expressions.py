@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from symphony_ui.engine.base import edges, levels_of, size
 from symphony_ui.errors import FilterError
@@ -26,6 +27,12 @@ class Field:
     kind: str
     big: bool  #: integers that no float64 holds, compared as integers
     value: Callable[[Any], Any]  #: of a table: floats, integers, texts or bools; null is missing
+    floats: Callable[[Any], Any] | None = None  #: of a table that holds NaN: with it
+
+    @property
+    def few(self) -> bool:
+        """Whether so few values differ that a database may group by them."""
+        return self.kind in ("category", "bool")
 
 
 def predicate(tree: Tree, table: Any, fields: Mapping[str, Field]) -> Any:
@@ -103,7 +110,9 @@ def _numbered(number: Any, rows: Any) -> Any:
         return number.between(int(rows[0]), int(rows[-1]))
     if len(rows) <= FEW_ROWS:
         return number.isin(rows.tolist())
-    return number.isin(ibis.memtable({"number": rows})["number"])
+    import pyarrow
+
+    return number.isin(ibis.memtable(pyarrow.table({"number": rows}))["number"])  # else by pandas
 
 
 def _inside(a: Any, b: Any, polygon: Sequence[Sequence[float]]) -> Any:
@@ -133,41 +142,48 @@ def bin_code(field: Field, table: Any, bins: Mapping[str, Any]) -> Any:
     import ibis
 
     n = size(bins)
+    other, missing = ibis.literal(n, "int32"), ibis.literal(n + 1, "int32")
     value = field.value(table)
     if bins["type"] == "levels":
         named = levels_of(field.kind, bins["levels"])
-        if field.kind == "bool":
-            named = {level == "true": k for level, k in named.items() if level in ("true", "false")}
         key = value.cast("string") if field.big else value
         pairs = [(key == level, ibis.literal(k, "int32")) for level, k in named.items()]
-        other = ibis.literal(n, "int32")
-        code = ibis.cases(*pairs, else_=other) if pairs else other
-    elif field.kind not in ("number", "time"):
-        return ibis.literal(n + 1, "int32")
-    else:
-        inside = (value >= bins["lo"]) & (value <= bins["hi"])
-        code = ibis.ifelse(inside, _linear(value, bins), n).cast("int32")
-    return ibis.ifelse(value.isnull(), ibis.literal(n + 1, "int32"), code)
+        return ibis.cases(*pairs, (value.isnull(), missing), else_=other)
+    if field.kind not in ("number", "time"):
+        return missing
+    plain = field.floats(table) if field.floats else value
+    inside = (plain >= bins["lo"]) & (plain <= bins["hi"])  # NaN is beyond one end or the other
+    return ibis.cases((inside, _linear(plain, bins)), (value.isnull(), missing), else_=other)
 
 
 def _linear(value: Any, bins: Mapping[str, Any]) -> Any:
     """The bin of a value between the first edge and the last, decided by the edges themselves.
 
-    Counting the edges below it is always right; where bins are wide enough for float64, a
-    multiplication finds the bin to within one, and its two edges decide.
+    A multiplication finds it but for values beside some edges, where rounding leads elsewhere.
+    Both rise with the value, so looking at each edge and at the number before it finds those
+    edges; each of them is counted anew.
     """
     import ibis
 
-    at, n, lo, hi = edges(bins), bins["n"], bins["lo"], bins["hi"]
-    width = hi - lo
-    fine = 16 * float(np.spacing(max(abs(lo), abs(hi), np.finfo(float).tiny)))
-    if not np.isfinite(width) or width / n <= fine or not np.isfinite(n / width):
-        above = [(value >= float(edge)).cast("float64") for edge in at[1:n]]
-        none: Any = ibis.literal(0.0)
-        return sum(above, none)
-    near = ((value - lo) * (n / width)).floor().clip(0.0, float(n - 1))
-    low = ibis.literal(lo) + (near / n) * width
-    high = ibis.literal(lo) + ((near + 1.0) / n) * width
-    down = (near > 0) & (value < low)
-    up = (near < n - 1) & (value >= high)
-    return near - down.cast("float64") + up.cast("float64")
+    at, n = edges(bins), bins["n"]
+    with np.errstate(all="ignore"):
+        scale = np.float64(n) / (np.float64(bins["hi"]) - bins["lo"])
+    near: Any = ibis.literal(0, "int32")
+    wrong: Any = range(1, n)
+    if np.isfinite(scale) and scale > 0:
+        scales = scale * (1 + np.arange(-3, 4) * 2.0**-53)
+        scale, wrong = min(((s, _wrong(at, s)) for s in scales), key=lambda found: len(found[1]))
+        near = ((value - bins["lo"]) * float(scale)).floor().cast("int32")
+    code = ibis.least(near, ibis.literal(n - 1, "int32"))
+    for k in wrong:
+        code = code + (value >= float(at[k])).cast("int32") - (near >= int(k)).cast("int32")
+    return code
+
+
+def _wrong(at: NDArray[np.float64], scale: float) -> NDArray[np.int64]:
+    """The inner edges that values do not cross where their product with ``scale`` does."""
+    inner = at[1:-1]
+    k = np.arange(1, len(at) - 1)
+    after = np.floor((inner - at[0]) * scale)
+    before = np.floor((np.nextafter(inner, -np.inf) - at[0]) * scale)
+    return k[~((after >= k) & (before < k))]

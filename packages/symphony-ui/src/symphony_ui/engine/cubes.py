@@ -2,13 +2,14 @@
 
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from symphony_ui.engine.base import MOST_CELLS, Query, edges, levels_of, size
-from symphony_ui.engine.expressions import Field, bin_code, find
+from symphony_ui.engine.expressions import Field, find, level_code, linear_code, near
 from symphony_ui.errors import FilterError
 from symphony_ui.evaluate import scalar
 from symphony_ui.filter import Tree
@@ -78,32 +79,30 @@ class Cubes:
     def _count(self, keys: Sequence[Key], trees: Sequence[Tree], value: str | None) -> Counts:
         import ibis
 
-        table = self._table(trees)
-        measures = {"n": ibis._.count()}
+        table, measures = self._table(trees), {"n": ibis._.count()}
         if value is not None:
-            field = find(value, self._fields)
-            if field.kind not in ("number", "time"):
-                raise FilterError(f"a sum needs numbers, and {value!r} is {field.kind}")
-            table = table.filter(field.value(table).notnull())
-            measures["s"] = field.value(ibis._).sum()
-        shape = [size(bins) + 2 for _, bins in keys]
-        out = np.zeros((len(measures), *shape))
+            summed = find(value, self._fields)
+            if summed.kind not in ("number", "time"):
+                raise FilterError(f"a sum needs numbers, and {value!r} is {summed.kind}")
+            table = table.filter(summed.value(table).notnull())
+            measures["s"] = ibis._["summed"].sum()
+        out = np.zeros((len(measures), *(size(bins) + 2 for _, bins in keys)))
         if not keys:
             out[0] = table.count().to_pyarrow().as_py()
             return out
-        fields = [find(name, self._fields) for name, _ in keys]
-        by = {
-            f"key{k}": field.value(table) if field.few else bin_code(field, table, bins)
-            for k, (field, (_, bins)) in enumerate(zip(fields, keys, strict=True))
-        }
+        parts = [Part(f"key{k}", find(name, self._fields), b) for k, (name, b) in enumerate(keys)]
+        columns = {} if value is None else {"summed": summed.value(table)}
+        for part in parts:
+            columns |= part.columns(table)
+        # beside what is never twice the same, Ibis computes a column once, and not in each place
+        # where it is used
+        table = table.select(**columns, apart=ibis.random())
+        by = {part.name: part.code(table) for part in parts}
         found = table.group_by(**by).aggregate(**measures).to_pyarrow()
-        at = tuple(
-            _places(field, bins, found.column(f"key{k}"))
-            for k, (field, (_, bins)) in enumerate(zip(fields, keys, strict=True))
-        )
-        for part, name in zip(out, measures, strict=True):
+        at = tuple(part.places(found.column(part.name)) for part in parts)
+        for total, name in zip(out, measures, strict=True):
             with np.errstate(invalid="ignore"):  # both infinities
-                np.add.at(part, at, found.column(name).to_numpy().astype(np.float64))
+                np.add.at(total, at, found.column(name).to_numpy().astype(np.float64))
         return out
 
     def counts(
@@ -149,14 +148,43 @@ class Cubes:
         return ((tree[1], bins), first, last) if (tree[0] == "between") == closed else None
 
 
-def _places(field: Field, bins: Mapping[str, Any], found: Any) -> NDArray[np.int64]:
-    """The bins of what a result is grouped by."""
-    if not field.few:
-        return found.to_numpy().astype(np.int64)
-    n = size(bins)
-    if bins["type"] == "linear":
-        return np.full(len(found), n + 1)
-    named = levels_of(field.kind, bins["levels"]) | {None: n + 1}
-    if field.kind == "bool":
-        named |= {True: named.get("true", n), False: named.get("false", n)}
-    return np.array([named.get(value, n) for value in found.to_pylist()], dtype=np.int64)
+@dataclass(frozen=True)
+class Part:
+    """One of the columns that rows are counted by."""
+
+    name: str
+    field: Field
+    bins: Mapping[str, Any]
+
+    @property
+    def _is_linear(self) -> bool:
+        return self.bins["type"] == "linear" and self.field.kind in ("number", "time")
+
+    def columns(self, table: Any) -> dict[str, Any]:
+        """What of a row its bin is made from."""
+        value = self.field.plain(table)
+        if not self._is_linear:
+            value = self.field.value(table)
+            return {self.name: value.cast("string") if self.field.big else value}
+        return {self.name: value, f"near {self.name}": near(value, self.bins)}
+
+    def code(self, table: Any) -> Any:
+        """What rows are grouped by: a bin, or the value itself where few differ."""
+        value = table[self.name]
+        if self._is_linear:
+            return linear_code(value, table[f"near {self.name}"], self.bins)
+        if self.field.few or self.bins["type"] == "linear":
+            return value if self.field.few else value.isnull()
+        return level_code(self.field, value, self.bins["levels"])
+
+    def places(self, found: Any) -> NDArray[np.int64]:
+        """The bins of what a result is grouped by."""
+        n = size(self.bins)
+        if self.bins["type"] == "linear" and not self._is_linear:
+            return np.full(len(found), n + 1)
+        if not self.field.few:
+            return found.to_numpy().astype(np.int64)
+        named = levels_of(self.field.kind, self.bins["levels"]) | {None: n + 1}
+        if self.field.kind == "bool":
+            named |= {True: named.get("true", n), False: named.get("false", n)}
+        return np.array([named.get(value, n) for value in found.to_pylist()], dtype=np.int64)

@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from symphony_ui.engine.base import edges, levels_of, size
+from symphony_ui.engine.base import edges, levels_of
 from symphony_ui.errors import FilterError
 from symphony_ui.evaluate import OPERATORS, exact, numeric, scalar
 from symphony_ui.filter import COMPARISONS, Tree
@@ -27,7 +26,7 @@ class Field:
     kind: str
     big: bool  #: integers that no float64 holds, compared as integers
     value: Callable[[Any], Any]  #: of a table: floats, integers, texts or bools; null is missing
-    floats: Callable[[Any], Any] | None = None  #: of a table that holds NaN: with it
+    plain: Callable[[Any], Any]  #: the same, but where a float is NaN it stays so
 
     @property
     def few(self) -> bool:
@@ -137,53 +136,53 @@ def _inside(a: Any, b: Any, polygon: Sequence[Sequence[float]]) -> Any:
     return box & (crossings % 2 == 1)
 
 
-def bin_code(field: Field, table: Any, bins: Mapping[str, Any]) -> Any:
-    """The bin of a row: 0 to n - 1, then n for other, n + 1 for missing."""
-    import ibis
+def near(value: Any, bins: Mapping[str, Any]) -> Any:
+    """About which of linear bins a value is in, by one multiplication; -1 outside of them.
 
-    n = size(bins)
-    other, missing = ibis.literal(n, "int32"), ibis.literal(n + 1, "int32")
-    value = field.value(table)
-    if bins["type"] == "levels":
-        named = levels_of(field.kind, bins["levels"])
-        key = value.cast("string") if field.big else value
-        pairs = [(key == level, ibis.literal(k, "int32")) for level, k in named.items()]
-        return ibis.cases(*pairs, (value.isnull(), missing), else_=other)
-    if field.kind not in ("number", "time"):
-        return missing
-    plain = field.floats(table) if field.floats else value
-    inside = (plain >= bins["lo"]) & (plain <= bins["hi"])  # NaN is beyond one end or the other
-    return ibis.cases((inside, _linear(plain, bins)), (value.isnull(), missing), else_=other)
-
-
-def _linear(value: Any, bins: Mapping[str, Any]) -> Any:
-    """The bin of a value between the first edge and the last, decided by the edges themselves.
-
-    A multiplication finds it but for values beside some edges, where rounding leads elsewhere.
-    Both rise with the value, so looking at each edge and at the number before it finds those
-    edges; each of them is counted anew.
+    It rises with the value and is right to within one, or 0 where float64 cannot say so much.
     """
     import ibis
 
-    at, n = edges(bins), bins["n"]
-    with np.errstate(all="ignore"):
-        scale = np.float64(n) / (np.float64(bins["hi"]) - bins["lo"])
-    near: Any = ibis.literal(0, "int32")
-    wrong: Any = range(1, n)
-    if np.isfinite(scale) and scale > 0:
-        scales = scale * (1 + np.arange(-3, 4) * 2.0**-53)
-        scale, wrong = min(((s, _wrong(at, s)) for s in scales), key=lambda found: len(found[1]))
-        near = ((value - bins["lo"]) * float(scale)).floor().cast("int32")
-    code = ibis.least(near, ibis.literal(n - 1, "int32"))
-    for k in wrong:
-        code = code + (value >= float(at[k])).cast("int32") - (near >= int(k)).cast("int32")
-    return code
+    inside = (value >= bins["lo"]) & (value <= bins["hi"]) & (value - value == 0)  # not NaN
+    scale = bins["n"] / (bins["hi"] - bins["lo"]) if _is_wide(bins) else 0.0
+    product = (value - bins["lo"]) * scale if scale else ibis.literal(0.0)
+    return ibis.least(ibis.ifelse(inside, product, -1.0).floor(), bins["n"] - 1)
 
 
-def _wrong(at: NDArray[np.float64], scale: float) -> NDArray[np.int64]:
-    """The inner edges that values do not cross where their product with ``scale`` does."""
-    inner = at[1:-1]
-    k = np.arange(1, len(at) - 1)
-    after = np.floor((inner - at[0]) * scale)
-    before = np.floor((np.nextafter(inner, -np.inf) - at[0]) * scale)
-    return k[~((after >= k) & (before < k))]
+def _is_wide(bins: Mapping[str, Any]) -> bool:
+    """Whether float64 tells bins of this width from each other, also after some rounding."""
+    lo, hi, n = bins["lo"], bins["hi"], bins["n"]
+    width = hi - lo
+    fine = 16 * float(np.spacing(max(abs(lo), abs(hi), np.finfo(float).tiny)))
+    return bool(np.isfinite(width)) and width / n > fine and bool(np.isfinite(n / width))
+
+
+def linear_code(value: Any, at: Any, bins: Mapping[str, Any]) -> Any:
+    """The bin of a value, 0 to n - 1, then n for other, n + 1 for missing, by what is ``near``.
+
+    The edges decide: the two beside it, or all of them where it says nothing.
+    """
+    import ibis
+
+    n = bins["n"]
+    if _is_wide(bins):
+        low, high = ((at + k) / float(n) * (bins["hi"] - bins["lo"]) + bins["lo"] for k in (0, 1))
+        down, up = (at > 0) & (value < low), (at < n - 1) & (value >= high)
+        code = ibis.cases((down, at - 1), (up, at + 1), else_=at)
+    else:
+        code = sum(((value >= float(e)).cast("int64") for e in edges(bins)[1:n]), at)
+    real = (value - value == 0) | value.isinf()  # not by isnan: see schema.finite
+    return ibis.cases((at >= 0, code), (real.fill_null(False), n), else_=n + 1)
+
+
+def level_code(field: Field, value: Any, levels: Sequence[Any]) -> Any:
+    """The number of a value's level, then that of other, then of missing."""
+    import ibis
+
+    n = len(levels)
+    pairs = [
+        (value == level, ibis.literal(k, "int32"))
+        for level, k in levels_of(field.kind, levels).items()
+    ]
+    missing = (value.isnull(), ibis.literal(n + 1, "int32"))
+    return ibis.cases(*pairs, missing, else_=ibis.literal(n, "int32"))

@@ -117,7 +117,7 @@ def finite(wide: Any) -> Any:
 
 
 def _readers(name: str, kind: str, dtype: Any) -> tuple[Any, Any]:
-    """How to read a column of a table: null where it is missing; and with NaN, where it has it."""
+    """How to read a column of a table: null where it is missing, and with NaN where it has it."""
 
     def plain(table: Any) -> Any:
         column = table[name]
@@ -132,4 +132,4 @@ def _readers(name: str, kind: str, dtype: Any) -> tuple[Any, Any]:
         here = finite(wide) | wide.isinf().fill_null(False)
         return ibis.ifelse(here, wide, ibis.null("float64"))
 
-    return (value, plain) if dtype.is_floating() else (plain, None)
+    return (value if dtype.is_floating() else plain), plain

@@ -182,6 +182,7 @@ class Page(Controlled):
             "custom": {name: {"esm": text} for name, text in self.all_modules().items()},
             "toolbar": view is None,
             "notes": list(self.notes),
+            **({"ahead": True} if self.table is None else {}),
         }
 
     def all_modules(self) -> dict[str, str]:

@@ -8,7 +8,7 @@ import math
 import numpy as np
 import pytest
 import symphony_ui as sui
-from arro3.core import Array, Table
+from arro3.core import Array, DataType, Table
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from symphony_ui import arrow
@@ -269,6 +269,21 @@ def test_times_are_cut_to_milliseconds_downwards_also_before_1970(unit):
     for zone in (None, "Europe/Paris"):
         table = pa.table({"t": pa.array(counts, pa.timestamp(unit, tz=zone))})
         assert cells(table) == {"t": wanted}
+
+
+@given(
+    st.lists(st.none() | st.integers(0, 1), min_size=1, max_size=40),
+    st.integers(0, 39),
+    st.sampled_from(
+        [(DataType.bool(), bool), (DataType.int16(), int), (DataType.float64(), float)]
+    ),
+)
+def test_a_slice_of_an_arrow_array_is_read_where_it_begins(values, start, kind):
+    start = min(start, len(values) - 1)
+    whole = [None if v is None else kind[1](v) for v in values]
+    found, gaps = arrow.primitive(Array(whole, type=kind[0]).slice(start, len(values) - start))
+    missing = np.zeros(len(found), bool) if gaps is None else gaps
+    assert [None if m else v for v, m in zip(found.tolist(), missing, strict=True)] == whole[start:]
 
 
 def test_arro3_and_anything_with_to_table_come_in():

@@ -1,5 +1,6 @@
 """A page: one state, from Python and from views; rows, ids, annotations; engines' answers."""
 
+import base64
 import contextlib
 import json
 import threading
@@ -196,6 +197,13 @@ def test_rows_survive_their_text(rows):
     assert decode_rows(encode_rows(rows)).tolist() == rows
 
 
+def test_a_row_number_takes_eight_bytes_at_most_also_where_they_say_nothing():
+    assert decode_rows(base64.b64encode(bytes([128] * 7 + [0])).decode()).tolist() == [0]
+    for raw in ([128] * 8 + [0], [128] * 9 + [2], [255] * 7 + [127]):
+        with pytest.raises(FormatError, match="too large"):
+            decode_rows(base64.b64encode(bytes(raw)).decode())
+
+
 @given(st.text(alphabet="ABab/+=01", max_size=24))
 def test_any_text_is_rows_or_a_clear_error(text):
     with contextlib.suppress(FormatError):
@@ -226,7 +234,6 @@ def test_a_selection_that_fits_no_address_is_left_out():
 
 
 def test_a_bomb_in_an_address_is_not_inflated_without_end():
-    import base64
     import zlib
 
     packer = zlib.compressobj(9, zlib.DEFLATED, -15)

@@ -159,7 +159,9 @@ class IbisEngine:
     def _groups(self, state: State, query: Query) -> Answer:
         trees = [] if query["scope"] == "all" else state.predicates()
         trees = [*trees, *_where(query)]
-        return self._cubes.remembered(("groups", query, trees), lambda: self._groups_now(query, trees))
+        return self._cubes.remembered(
+            ("groups", query, trees), lambda: self._groups_now(query, trees)
+        )
 
     def _groups_now(self, query: Query, trees: Sequence[Tree]) -> Answer:
         table = self._table(trees)

@@ -45,10 +45,15 @@ def describe(expr: Any) -> Schema:
             kinds[name] = "category"
             more[f"levels {name}"] = expr[name].nunique()
     found |= _first(expr, more) if more else {}
-    schema = Schema(rows, {}, [], {n: str(t).lstrip("!") for n, t in types.items() if n not in kinds})
+    schema = Schema(
+        rows, {}, [], {n: str(t).lstrip("!") for n, t in types.items() if n not in kinds}
+    )
     for name, kind in kinds.items():
         field = Field(
-            name, "text" if kind == "big" else kind, kind == "big", *_readers(name, kind, types[name])
+            name,
+            "text" if kind == "big" else kind,
+            kind == "big",
+            *_readers(name, kind, types[name]),
         )
         schema.fields[name] = field
         of = [found.get(f"{what} {name}") for what in ("lo", "hi", "levels")]

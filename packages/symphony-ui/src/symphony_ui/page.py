@@ -132,7 +132,9 @@ class Page(Controlled):
     @property
     def skipped(self) -> dict[str, str]:
         """The columns that are not in the page, and what they hold."""
-        return dict(self.table.skipped if self.table is not None else self.engine.skipped)
+        if self.table is not None:
+            return dict(self.table.skipped)
+        return {} if isinstance(self.engine, NumpyEngine) else dict(self.engine.skipped)
 
     def frame(self, rows: Rows = "visible") -> Any:
         """Rows of the data in the type that they came in.

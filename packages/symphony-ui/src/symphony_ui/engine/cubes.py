@@ -80,18 +80,19 @@ class Cubes:
         import ibis
 
         table, measures = self._table(trees), {"n": ibis._.count()}
+        columns: dict[str, Any] = {}
         if value is not None:
             summed = find(value, self._fields)
             if summed.kind not in ("number", "time"):
                 raise FilterError(f"a sum needs numbers, and {value!r} is {summed.kind}")
             table = table.filter(summed.value(table).notnull())
+            columns["summed"] = summed.value(table)
             measures["s"] = ibis._["summed"].sum()
         out = np.zeros((len(measures), *(size(bins) + 2 for _, bins in keys)))
         if not keys:
             out[0] = table.count().to_pyarrow().as_py()
             return out
         parts = [Part(f"key{k}", find(name, self._fields), b) for k, (name, b) in enumerate(keys)]
-        columns = {} if value is None else {"summed": summed.value(table)}
         for part in parts:
             columns |= part.columns(table)
         # beside what is never twice the same, Ibis computes a column once, and not in each place

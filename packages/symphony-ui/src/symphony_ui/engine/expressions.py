@@ -146,7 +146,8 @@ def near(value: Any, bins: Mapping[str, Any]) -> Any:
     inside = (value >= bins["lo"]) & (value <= bins["hi"]) & (value - value == 0)  # not NaN
     scale = bins["n"] / (bins["hi"] - bins["lo"]) if _is_wide(bins) else 0.0
     product = (value - bins["lo"]) * scale if scale else ibis.literal(0.0)
-    return ibis.least(ibis.ifelse(inside, product, -1.0).floor(), bins["n"] - 1)
+    at: Any = ibis.ifelse(inside, product, -1.0)
+    return ibis.least(at.floor(), bins["n"] - 1)
 
 
 def _is_wide(bins: Mapping[str, Any]) -> bool:

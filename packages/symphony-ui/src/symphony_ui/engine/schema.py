@@ -70,8 +70,9 @@ def _questions(name: str, kind: str, column: Any) -> dict[str, Any]:
     """What to ask of a column: its ends, and about how many values differ."""
     asked: dict[str, Any] = {}
     if kind in ("number", "time"):
-        read = milliseconds if kind == "time" else lambda end: end
-        asked = {f"lo {name}": read(column.min()), f"hi {name}": read(column.max())}
+        asked = {f"lo {name}": column.min(), f"hi {name}": column.max()}
+    if kind == "time":
+        asked = {end: milliseconds(value) for end, value in asked.items()}
     if kind == "text" or column.type().is_integer():
         asked[f"levels {name}"] = column.approx_nunique()
     return asked

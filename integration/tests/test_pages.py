@@ -60,16 +60,22 @@ def tables():
     """One result with ``to_table()`` of every package that has some."""
     import ema_scaling
     import er_ssl
+    import homssl
 
     z1, z2 = torch.randn(2, 32, 8, generator=torch.Generator().manual_seed(0))
     parabola = ema_scaling.Parabola()
     curves = [[{"samples": n, "y": seed + n / 9} for n in range(9)] for seed in range(3)]
     vectors = np.random.default_rng(0).normal(size=(60, 4))
     labels = ["a", "b", "c"] * 20
+    group = homssl.Cyclic(4)
+    net, x = homssl.group_convnet(group, widths=(2, 3)), torch.randn(4, 1, 8, 8)
+    drawn = torch.Generator().manual_seed(0)
     return {
         "er-ssl": er_ssl.er_bound(z1, z2, kappa=10.0),
         "ema-scaling moments": parabola.moments(lr=0.01, decay=0.9, samples=64, kappa=4),
         "ema-scaling match": ema_scaling.compare(curves, curves, "y"),
+        "homssl certificate": homssl.equivariance_error(net, x, group),
+        "homssl step": homssl.HSSL(net, group)(x, generator=drawn),
         "symphony-ui duplicates": sui.duplicates(np.vstack([vectors, vectors])),
         "symphony-ui familiarity": sui.familiarity(vectors),
         "symphony-ui confusion": sui.confusion(labels, labels[::-1]),

@@ -14,9 +14,9 @@ from homssl import (
     Translation,
     cosine_regression,
     group_convnet,
+    step_seconds,
     unstructured,
 )
-from homssl.measures import step_seconds
 from torch import Tensor, nn
 
 from tenfold.encoders import mlp

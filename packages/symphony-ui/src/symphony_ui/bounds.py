@@ -42,6 +42,21 @@ def check_arrow(path: Path) -> bool:
     return False
 
 
+def check_schema(message: bytes) -> None:
+    """Looks at the names in a message that stands alone.
+
+    Raises:
+        Broken: if one holds NUL, or it is no message.
+    """
+
+    def read(at: int, count: int) -> bytes:
+        if at < 0 or count < 0 or at + count > len(message):
+            raise Broken("it points beyond its end")
+        return message[at : at + count]
+
+    _message(read, 0)
+
+
 def _check_blocks(read: Read, size: int) -> None:
     """Looks at the messages that the end of a file lists."""
     (length,) = struct.unpack("<i", read(size - 10, 4))

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from symphony_ui.bounds import check_arrow
 from symphony_ui.columns import clean
 from symphony_ui.errors import ColumnError, FormatError, SymphonyError
+from symphony_ui.footer import check_parquet
 
 READABLE = (
     ".parquet",
@@ -287,6 +288,7 @@ def _read_file(path: Path, ending: str) -> Any:
         with np.load(path, allow_pickle=False) as archive:
             return dict(archive)
     if ending == ".parquet":
+        check_parquet(path)
         return io.read_parquet(path, batch_size=2**17).read_all()
     if ending in (".csv", ".tsv"):
         options: dict[str, Any] = {

@@ -177,6 +177,9 @@ def build_twice(session: nox.Session, package: str) -> list[Path]:
             session.error(f"{name}: two builds differ ({digests[0][:12]} and {digests[1][:12]})")
         session.log(f"{name}  {path.stat().st_size / 1e3:.1f} kB  sha256 {digests[0][:12]}")
     wheels = [str(path) for path in first.values() if path.suffix == ".whl"]
+    compiled = (ROOT / "packages" / package / "hatch_build.py").exists()
+    if any(wheel.endswith("-none-any.whl") == compiled for wheel in wheels):
+        session.error(f"{wheels}: a compiled package is for one platform, a pure one for any")
     group_run(session, "build", "check-wheel-contents", *wheels)
     group_run(session, "build", "twine", "check", "--strict", *map(str, first.values()))
     return list(first.values())

@@ -118,6 +118,7 @@ def test_the_probe_learns_what_is_linear_and_nothing_else(generator):
             h, lambda x: x.flatten(1), (x[:400], labels[:400]), (x[400:], labels[400:])
         )
         assert low <= share <= high
+        assert h.training
 
 
 def test_both_steps_are_timed_on_one_draw():

@@ -16,7 +16,13 @@ const trims = [
   [/\/d3-scale-chromatic\.mjs$/, /^var ([\w$]+) = ([^;]+);$/gm, "var $1 = /* @__PURE__ */ (() => ($2))();"],
   // ticks and bisection are used, blurs and shuffles are not
   [/\/d3-array\.mjs$/, /^(?:const|var) (\w+) = (?:bisector\(number\)\.center|Blur2\(\w+\)|shuffler\(Math\.random\));$/gm, "const $1 = 0;"],
+  // numbers are written as decimals, not in other bases and not with prefixes
+  [/\/d3-format\.mjs$/, /^  "[bcopsxX]": [^\n]*$/gm, ""],
+  [/\/d3-format\.mjs$/, /^    formatPrefix: formatPrefix$/m, ""],
+  [/\/d3-scale\.mjs$/, /^    case "s": \{[^]*?^    \}\n/m, ""],
   // times are written in UTC, never parsed, and without numbers of weeks
+  [/\/d3-time-format\.mjs$/, /^    (?:format|parse|utcParse): function\(specifier\) \{[^]*?^    \},?\n/gm, ""],
+  [/\/d3-time-format\.mjs$/, /^var (formatIso|parseIso) = [^;]*;/gm, "var $1 = 0;"],
   [/\/d3-time-format\.mjs$/, /var (parses|formats) = \{[^}]*\};/g, "var $1 = {};"],
   [/\/d3-time-format\.mjs$/, /^    "[fgGjqQsuUVwWZ]": format\w+,\n/gm, ""],
   // intervals are free of effects; those of local time, and what makes ranges, are not used

@@ -8,7 +8,7 @@ import math
 import numpy as np
 import pytest
 import symphony_ui as sui
-from arro3.core import Array, Table
+from arro3.core import Array, DataType, Table
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from symphony_ui import arrow
@@ -93,6 +93,12 @@ def test_any_bytes_are_a_table_or_a_clear_error(tmp_path_factory, raw, ending):
     path.write_bytes(raw)
     with contextlib.suppress(SymphonyError):
         load_table(path)
+
+
+def test_json_lines_keep_the_order_of_their_columns(tmp_path):
+    path = tmp_path / "t.jsonl"
+    path.write_text('\n{"z": 1, "a": "x"}\n{"m": 2.5, "b": true}\n{"z": 3}\n')
+    assert list(cells(path)) == ["z", "a", "m", "b"]
 
 
 def test_an_npz_with_a_pickle_is_refused(tmp_path):
@@ -251,6 +257,33 @@ def test_dictionaries_and_time_zones_of_arrow():
     assert (made[0].kind, made[0].cells()) == ("category", ["b"])
     assert (made[1].kind, made[1].zone) == ("time", "Europe/Paris")
     assert made[1].cells() == [1704067200000.0]
+
+
+@pytest.mark.parametrize("unit", ["s", "ms", "us", "ns"])
+def test_times_are_cut_to_milliseconds_downwards_also_before_1970(unit):
+    import pyarrow as pa
+
+    counts = [-1, -1000, -1001, -1_999_999, 0, 1999, None]
+    per = {"s": 1000, "ms": 1, "us": 1 / 1000, "ns": 1 / 1_000_000}[unit]
+    wanted = [None if n is None else math.floor(n * per) for n in counts]
+    for zone in (None, "Europe/Paris"):
+        table = pa.table({"t": pa.array(counts, pa.timestamp(unit, tz=zone))})
+        assert cells(table) == {"t": wanted}
+
+
+@given(
+    st.lists(st.none() | st.integers(0, 1), min_size=1, max_size=40),
+    st.integers(0, 39),
+    st.sampled_from(
+        [(DataType.bool(), bool), (DataType.int16(), int), (DataType.float64(), float)]
+    ),
+)
+def test_a_slice_of_an_arrow_array_is_read_where_it_begins(values, start, kind):
+    start = min(start, len(values) - 1)
+    whole = [None if v is None else kind[1](v) for v in values]
+    found, gaps = arrow.primitive(Array(whole, type=kind[0]).slice(start, len(values) - start))
+    missing = np.zeros(len(found), bool) if gaps is None else gaps
+    assert [None if m else v for v, m in zip(found.tolist(), missing, strict=True)] == whole[start:]
 
 
 def test_arro3_and_anything_with_to_table_come_in():

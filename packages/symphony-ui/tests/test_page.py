@@ -1,5 +1,6 @@
 """A page: one state, from Python and from views; rows, ids, annotations; engines' answers."""
 
+import base64
 import contextlib
 import json
 import threading
@@ -157,9 +158,50 @@ def test_threads_may_change_a_page_at_once(page):
     assert len(heard) == 200
 
 
+def test_changes_of_two_threads_both_stay(page):
+    check = page.session._check
+    other = threading.Thread(target=lambda: setattr(page, "filter", "score > 0"))
+
+    def slow(state):
+        if state.group_by and not other.ident:  # the second thread begins while this one checks
+            other.start()
+            other.join(0.2)
+        check(state)
+
+    page.session._check = slow
+    page.group_by = "label"
+    other.join()
+    assert (page.group_by, str(page.filter)) == (("label",), "score > 0")
+
+
+def test_a_callback_that_raises_silences_no_other(page):
+    heard = []
+
+    def broken(page):
+        raise ZeroDivisionError("mine")
+
+    page.on_change(broken)
+    page.on_change(lambda p: heard.append("callback"))
+    page.session.listen(lambda kind, m: heard.append("view"))
+    with pytest.raises(ZeroDivisionError, match="mine"):
+        page.group_by = "label"
+    assert sorted(heard) == ["callback", "view"]
+    page.on_change(broken)
+    with pytest.raises(ExceptionGroup, match="2 of those who heard"):
+        page.group_by = ()
+    assert page.group_by == ()
+
+
 @given(st.sets(st.integers(0, 2**53)).map(sorted))
 def test_rows_survive_their_text(rows):
     assert decode_rows(encode_rows(rows)).tolist() == rows
+
+
+def test_a_row_number_takes_eight_bytes_at_most_also_where_they_say_nothing():
+    assert decode_rows(base64.b64encode(bytes([128] * 7 + [0])).decode()).tolist() == [0]
+    for raw in ([128] * 8 + [0], [128] * 9 + [2], [255] * 7 + [127]):
+        with pytest.raises(FormatError, match="too large"):
+            decode_rows(base64.b64encode(bytes(raw)).decode())
 
 
 @given(st.text(alphabet="ABab/+=01", max_size=24))
@@ -192,7 +234,6 @@ def test_a_selection_that_fits_no_address_is_left_out():
 
 
 def test_a_bomb_in_an_address_is_not_inflated_without_end():
-    import base64
     import zlib
 
     packer = zlib.compressobj(9, zlib.DEFLATED, -15)

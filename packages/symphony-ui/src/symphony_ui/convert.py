@@ -140,9 +140,11 @@ def _of_arrow(name: str, raw: Array, kind: str | None) -> Converted:
             of_floats(name, values if gaps is None else np.where(gaps, np.nan, values))
         )
     if DataType.is_timestamp(form) or DataType.is_date(form):
-        zone = form.tz if DataType.is_timestamp(form) else None
-        values, gaps = primitive(raw.cast(DataType.timestamp("ms", tz=zone)).cast(DataType.int64()))
-        times = values.astype("datetime64[ms]")
+        zone, unit = (form.tz, form.time_unit) if DataType.is_timestamp(form) else (None, None)
+        if unit not in ("us", "ns"):  # of finer ones Arrow's cast would round towards 1970
+            raw, unit = raw.cast(DataType.timestamp("ms", tz=zone)), "ms"
+        values, gaps = primitive(raw.cast(DataType.int64()))
+        times = values.astype(f"datetime64[{unit}]").astype("datetime64[ms]")
         if gaps is not None:
             times[gaps] = np.datetime64("NaT")
         return Converted(of_times(name, times, zone))

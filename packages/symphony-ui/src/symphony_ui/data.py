@@ -1,5 +1,6 @@
 """Any table as columns: frames, mappings, records, Arrow, files."""
 
+import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ import numpy as np
 from arro3.core import Array, DataType, Table
 from numpy.typing import NDArray
 
+from symphony_ui.bounds import check_arrow
 from symphony_ui.columns import clean
 from symphony_ui.errors import ColumnError, FormatError, SymphonyError
 
@@ -294,13 +296,20 @@ def _read_file(path: Path, ending: str) -> Any:
         schema = io.infer_csv_schema(path, **options)
         return io.read_csv(path, schema, **options).read_all()
     if ending in (".jsonl", ".ndjson"):
-        return io.read_json(path, io.infer_json_schema(path)).read_all()
-    if ending == ".arrows":
-        return io.read_ipc_stream(path).read_all()
-    try:
-        return io.read_ipc(path).read_all()
-    except Exception:
-        return io.read_ipc_stream(path).read_all()
+        table = io.read_json(path, io.infer_json_schema(path)).read_all()
+        return table.select(_first_seen(path, table.column_names))
+    return (io.read_ipc if check_arrow(path) else io.read_ipc_stream)(path).read_all()
+
+
+def _first_seen(path: Path, names: Sequence[str]) -> list[str]:
+    """The columns of JSON Lines in the order in which its lines name them, which arro3 sorts."""
+    seen: dict[str, None] = {}
+    with path.open("rb") as lines:
+        for line in lines:
+            if seen.keys() >= set(names):
+                break
+            seen.update(dict.fromkeys(json.loads(line) if line.strip() else ()))
+    return [*(name for name in seen if name in names), *(n for n in names if n not in seen)]
 
 
 def _type(value: Any) -> str:

@@ -124,12 +124,17 @@ class Page(Controlled):
     @property
     def notes(self) -> tuple[str, ...]:
         """What was left out of the page or converted, a sentence each."""
-        return self.table.notes if self.table else ()
+        if self.table is not None:
+            return self.table.notes
+        left = self.skipped.items()
+        return tuple(f"Column {n} was left out of the page: it holds {what}." for n, what in left)
 
     @property
     def skipped(self) -> dict[str, str]:
         """The columns that are not in the page, and what they hold."""
-        return dict(self.table.skipped) if self.table else {}
+        if self.table is not None:
+            return dict(self.table.skipped)
+        return {} if isinstance(self.engine, NumpyEngine) else dict(self.engine.skipped)
 
     def frame(self, rows: Rows = "visible") -> Any:
         """Rows of the data in the type that they came in.
@@ -179,6 +184,7 @@ class Page(Controlled):
             "custom": {name: {"esm": text} for name, text in self.all_modules().items()},
             "toolbar": view is None,
             "notes": list(self.notes),
+            **({"ahead": True} if self.table is None else {}),
         }
 
     def all_modules(self) -> dict[str, str]:

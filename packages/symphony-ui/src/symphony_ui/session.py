@@ -4,6 +4,7 @@ import secrets
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields, replace
+from functools import partial
 from typing import Any
 
 from symphony_ui.columns import clean
@@ -57,7 +58,8 @@ class Session:
 
     def change(self, **changes: Any) -> None:
         """Changes some keys of the state, from Python."""
-        self.put(replace(self.state, **changes))
+        with self._lock:  # from reading the state to writing it: no other change is undone
+            self.put(replace(self.state, **changes))
 
     def put(self, state: State) -> None:
         """Replaces the state, from Python."""
@@ -113,11 +115,19 @@ class Session:
                 self._tell("annotations", written(found), {"annotations"})
 
     def _tell(self, kind: str, message: Message, changed: set[str]) -> None:
-        for view in list(self._views):
-            view(kind, message)
-        for callback, keys in list(self._callbacks):
-            if keys & changed:
-                callback()
+        """Tells everyone; what some of them raise is raised when all have heard."""
+        calls = [partial(view, kind, message) for view in self._views]
+        calls += [callback for callback, keys in self._callbacks if keys & changed]
+        errors: list[Exception] = []
+        for call in calls:
+            try:
+                call()
+            except Exception as error:
+                errors.append(error)
+        if len(errors) > 1:
+            raise ExceptionGroup(f"{len(errors)} of those who heard of a change failed", errors)
+        if errors:
+            raise errors[0]
 
 
 def _added(where: list[Any], item: Any) -> Callable[[], None]:

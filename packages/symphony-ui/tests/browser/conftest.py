@@ -74,11 +74,13 @@ class Visit:
     def __init__(self, context: BrowserContext, url: str, *, ready: str | None) -> None:
         self.complaints: list[str] = []
         self.requests: list[str] = []
+        self.frames: list[str] = []  # of web sockets, both ways
         self.page = context.new_page()
         self.page.set_default_timeout(PATIENCE)
         self.page.on("console", self._on_console)
         self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
         self.page.on("request", self._on_request)
+        self.page.on("websocket", self._on_socket)
         self.page.goto(url)
         if ready:
             self.page.wait_for_selector(ready)
@@ -90,6 +92,10 @@ class Visit:
     def _on_request(self, request: Any) -> None:
         if not request.url.startswith(("blob:", "data:")):
             self.requests.append(request.url)
+
+    def _on_socket(self, socket: Any) -> None:
+        for way in ("framesent", "framereceived"):
+            socket.on(way, lambda frame: self.frames.append(str(frame)))
 
     def tab(self, name: str) -> None:
         self.page.get_by_role("tab", name=name, exact=True).click()
@@ -129,7 +135,7 @@ class Visit:
         """The state that the address holds, once it holds one that is at rest."""
         last = ""
         for _ in range(100):
-            time.sleep(0.35)
+            time.sleep(0.2)
             now = urlsplit(self.page.evaluate("location.href")).fragment
             if now.startswith("s=") and now == last:
                 raw = base64.urlsafe_b64decode(now[2:] + "=" * (-len(now[2:]) % 4))

@@ -1,5 +1,6 @@
 """The same page in JupyterLab and in marimo, each a real server with a real kernel."""
 
+import hashlib
 import json
 import os
 import secrets
@@ -12,6 +13,8 @@ import urllib.request
 
 import numpy as np
 import pytest
+from symphony_ui.components import Scatter, Summary
+from symphony_ui.page import Page
 
 pytestmark = pytest.mark.browser
 
@@ -151,7 +154,30 @@ def answer(seen):
     return json.loads(text.split("ANSWER", 1)[1])
 
 
-def test_jupyterlab_shows_the_page_and_the_next_cell_reads_it(visit, lab, data):
+def checksum(seen):
+    """Of the scatter's pixels, at a size that all hosts give it."""
+    seen.view("scatter-1").evaluate("e => (e.style.cssText += ';width:500px;flex:none')")
+    canvas = seen.view("scatter-1").locator("canvas[data-drawn]")
+    seen.until(lambda: canvas.evaluate("e => e.width") in range(400, 501))
+    seen.page.wait_for_timeout(200)
+    pixels = canvas.evaluate("e => e.width + e.toDataURL()")
+    assert len(pixels) > 2000, "some points are drawn"
+    return hashlib.sha256(pixels.encode()).hexdigest()
+
+
+@pytest.fixture
+def saved(data, tmp_path):
+    """The page as a file."""
+    layout = [[Summary(), Scatter("x", "y", color="label")]]
+    return Page(data, layout).save(tmp_path / "page.html").as_uri()
+
+
+def test_the_live_page_draws_what_the_saved_one_draws(visit, saved, data):
+    with Page(data, [[Summary(), Scatter("x", "y", color="label")]]).serve() as server:
+        assert checksum(visit(server.url)) == checksum(visit(saved))
+
+
+def test_jupyterlab_shows_the_page_and_the_next_cell_reads_it(visit, lab, data, saved):
     seen = visit(lab, ready=".jp-Notebook .jp-CodeCell .cm-content")
     seen.page.locator("#jp-main-statusbar").get_by_text("| Idle").wait_for()
     first = run_cell(seen, 0)
@@ -161,9 +187,13 @@ def test_jupyterlab_shows_the_page_and_the_next_cell_reads_it(visit, lab, data):
     assert shown.locator("b b, .sym-bar-name b").count() == 0
     assert "<b>owl</b>" in shown.text_content()
 
+    assert checksum(seen) == checksum(visit(saved)), "the same points in both hosts"
+    said = len(seen.frames)
     seen.drag(first.locator('svg[data-column="x"]'), (0.3, 0.5), (0.6, 0.5))
     seen.until(lambda: seen.visible() != 400)
     brush = check_brush(seen, answer(seen), data)
+    # the change itself, and that the kernel is busy with it and idle again
+    assert 1 <= sum("comm_msg" in frame for frame in seen.frames[said:]) <= 3
     first.get_by_role("button", name="Select visible").first.click()
     seen.until(lambda: first.locator(".sym-selection b").count())
     _, visible, selected, told = answer(seen)

@@ -1,6 +1,7 @@
 """The engine over Ibis answers as the numpy engine does, on DuckDB."""
 
 import datetime as dt
+import sys
 
 import ibis
 import numpy as np
@@ -18,6 +19,7 @@ from symphony_ui.state import State
 from symphony_ui.table import load_table
 
 pa = pytest.importorskip("pyarrow")
+pytest.importorskip("pyarrow.parquet")
 ROWS = 240
 WORDS = ["a", "b", "", "Ünï", "😀", 'quote"', "</script>", "B"]
 DAY = dt.datetime(2024, 1, 31)
@@ -187,6 +189,120 @@ def test_a_brush_that_is_dragged_along_its_bins_is_counted_from_a_cube(steps, st
         now = State(filter=state.filter, brushes={**state.brushes, "drag": Filter(tree)})
         for found, expected in zip(IBIS.answer(now, asked), NUMPY.answer(now, asked), strict=True):
             alike(found, expected)
+
+
+@pytest.fixture
+def questions(monkeypatch):
+    """What is asked of the database from now on."""
+    asked = []
+    backend = type(ibis.duckdb.connect())
+    ask = backend.to_pyarrow
+
+    def told(self, expr, **options):
+        asked.append(expr)
+        return ask(self, expr, **options)
+
+    monkeypatch.setattr(backend, "to_pyarrow", told)
+    return asked
+
+
+def test_a_brush_begins_with_one_question_a_chart_and_its_steps_ask_nothing(questions):
+    engine = IbisEngine(ibis.memtable(TABLE))
+    bins = {name: {"type": "linear", "lo": -2.0, "hi": 2.0, "n": 8} for name in ("x", "f", "k")}
+    asked = [{"kind": "hist", "view": n, "column": n, "bins": b} for n, b in bins.items()]
+    asked.append({"kind": "count"})
+    engine.answer(State(), asked)
+    counts = []
+    for tree in (["bin", "x", -1.0, 0.5], ["bin", "x", 0.0, 1.5], ["between", "x", 0.5, 2.0]):
+        del questions[:]
+        state = State(brushes={"x": Filter(tree)})
+        assert engine.answer(state, asked) == NUMPY.answer(state, asked)
+        counts.append(len(questions))
+    assert counts == [2, 0, 0]  # f and k; the brushed one and the count are known
+
+
+@pytest.mark.parametrize(
+    ("lo", "hi", "n"),
+    [(0, 1, 20), (-2.5, 0.3, 7), (0.1, 0.7, 6), (-1e-300, 3e-300, 11), (1e15, 1e15 + 40, 13),
+     (0, 1, 1), (-1, 1, 120), (1 / 3, 2 / 3, 97), (-1e300, 1e300, 9), (-1.5e308, 1.5e308, 5),
+     (0, 5e-324, 3), (2, 2, 3)],
+)  # fmt: skip
+def test_values_at_the_edges_of_bins_and_beside_them_are_in_the_oracle_s_bins(lo, hi, n):
+    bins = {"type": "linear", "lo": lo, "hi": hi, "n": n}
+    at = edges(bins)
+    beside = [np.nextafter(at, -np.inf), at, np.nextafter(at, np.inf), [np.inf, -np.inf, np.nan]]
+    table = pa.table({"x": pa.array(np.concatenate(beside), pa.float64())})
+    query = {"kind": "hist", "view": "v", "column": "x", "bins": bins}
+    near = NumpyEngine(load_table(table).columns)
+    assert IbisEngine(ibis.memtable(table)).answer(State(), [query]) == near.answer(
+        State(), [query]
+    )
+
+
+@pytest.mark.filterwarnings("ignore:fetch_arrow_table")  # Ibis's use of DuckDB (November 2026)
+@pytest.mark.parametrize(
+    "values",
+    [[0.1, np.nan, 0.9, None], [1.0, np.nan], [1.0] * 2000 + [np.nan], [np.nan, np.nan],
+     [np.inf, np.nan, -np.inf, 1.0], [0.0, np.nan], [0.5, 0.25]],
+)  # fmt: skip
+def test_nan_in_parquet_is_missing_as_it_is_everywhere(tmp_path, values):
+    path = tmp_path / "t.parquet"
+    pa.parquet.write_table(pa.table({"x": pa.array(values, pa.float64())}), path)
+    far, near = IbisEngine(ibis.read_parquet(path)), NumpyEngine(load_table(path).columns)
+    assert [s["extent"] for s in far.specs()] == [s["extent"] for s in near.specs()]
+    bins = {"type": "linear", "lo": 0, "hi": 1, "n": 2}
+    asked = [
+        {"kind": "hist", "view": "v", "column": "x", "bins": bins},
+        {"kind": "rows", "view": "v", "columns": ["x"]},
+        {"kind": "groups", "by": ["x"]},
+        {"kind": "count"},
+    ]
+    for state in (State(), State(filter=Filter(["missing", "x"])), State(filter=col("x") != 1)):
+        assert far.answer(state, asked) == near.answer(state, asked)
+
+
+def test_a_selection_of_thousands_of_rows_needs_no_pandas(monkeypatch):
+    table = pa.table({"x": pa.array(range(5000))})
+    engine = IbisEngine(ibis.memtable(table))
+    rows = list(range(0, 5000, 3))
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    state = State(filter=~Filter(["rows", encode_rows(rows)]))
+    query = {"kind": "rows", "view": "v", "columns": ["x"], "limit": 9000}
+    found = engine.answer(state, [query])[0]
+    assert found["index"] == sorted(set(range(5000)) - set(rows))
+    assert [row for (row,) in found["rows"]] == found["index"]
+
+
+def test_what_is_remembered_has_a_bound(questions, monkeypatch):
+    engine = IbisEngine(ibis.memtable(pa.table({"x": list(range(100)), "t": ["a", "b"] * 50})))
+    bins = {"type": "linear", "lo": 0, "hi": 99, "n": 10}
+    asked = [{"kind": "hist", "view": "v", "column": "x", "bins": bins}]
+    asked.append({"kind": "groups", "by": ["t"]})
+    engine.answer(State(), asked)
+    weight = engine._cubes.weight
+    assert weight == 12 * 8 + 2 * 500
+    monkeypatch.setattr("symphony_ui.engine.cubes.KEPT", 3 * weight)
+    for k in range(20):
+        engine.answer(State(filter=col("x") > k), asked)
+        assert engine._cubes.weight <= 3 * weight
+    del questions[:]
+    engine.answer(State(filter=col("x") > 19), asked)
+    assert questions == []
+
+
+def test_rows_are_numbered_in_the_order_that_the_user_gives():
+    table = ibis.memtable(pa.table({"x": [3, 1, 2]}))
+    query = {"kind": "rows", "view": "v", "columns": ["x"]}
+    (found,) = IbisEngine(table, "x").answer(State(), [query])
+    assert (found["rows"], found["index"]) == ([[1], [2], [3]], [0, 1, 2])
+    with pytest.raises(FilterError, match='no column "y"'):
+        IbisEngine(table, ["y"])
+
+
+def test_columns_that_no_chart_holds_are_named():
+    page = sui.Page(sui.Ibis(ibis.memtable(pa.table({"x": [1, 2], "l": [[1], [2]]}))))
+    assert page.skipped == {"l": "array<int64>"}
+    assert page.notes == ("Column l was left out of the page: it holds array<int64>.",)
 
 
 def test_columns_are_described_as_numpy_describes_them():

@@ -18,14 +18,18 @@ export class RemoteEngine implements Engine {
   readonly local = null;
   readonly problem = signal<string | null>(null);
   private post: Post;
+  private ahead: boolean;
   private state: State = emptyState();
   private version = 1;
   private live = new Set<Entry>();
   private flying = false;
   private scheduled = false;
+  private ready = "";
 
-  constructor(post: Post) {
+  /** `ahead`: the counts of a drag are worth asking for before it begins */
+  constructor(post: Post, ahead = false) {
     this.post = post;
+    this.ahead = ahead;
   }
 
   ask<T>(query: Query): Live<T> {
@@ -42,7 +46,15 @@ export class RemoteEngine implements Engine {
     return [];
   }
 
-  prepare(): void {}
+  /** Asks for the counts that a drag needs, as if all bins were brushed; nothing is shown of it. */
+  prepare(view: string, column: string, bins: Linear): void {
+    const key = view + column + this.version;
+    if (!this.ahead || this.flying || this.ready === key) return;
+    this.ready = key;
+    const brushes = { ...this.state.brushes, [view]: binTree(column, bins, 0, bins.n) };
+    const counts = [...this.live].map((entry) => entry.query).filter((q) => q.kind === "hist" || q.kind === "matrix");
+    this.post({ ...this.state, brushes }, counts).catch(() => {});
+  }
 
   drag(view: string, column: string, bins: Linear, lo: number, hi: number): void {
     this.apply({ ...this.state, brushes: { ...this.state.brushes, [view]: binTree(column, bins, lo, hi) } });

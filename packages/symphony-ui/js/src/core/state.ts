@@ -30,19 +30,21 @@ export function fitState(state: State, spec: Spec): State {
 
 /** Sorted row numbers as base64 of delta varints. */
 export function encodeRows(rows: Iterable<number>): string {
-  const sorted = Float64Array.from(new Set(rows)).sort();
-  const bytes: number[] = [];
+  const sorted = Float64Array.from(rows).sort();
+  const bytes = new Uint8Array(8 * sorted.length);
+  let n = 0;
   let last = 0;
-  for (const row of sorted) {
+  sorted.forEach((row, k) => {
+    if (k && row === last) return;
     let delta = row - last;
     last = row;
     while (delta >= 128) {
-      bytes.push((delta % 128) | 128);
+      bytes[n++] = (delta % 128) | 128;
       delta = Math.floor(delta / 128);
     }
-    bytes.push(delta);
-  }
-  return toBase64(Uint8Array.from(bytes));
+    bytes[n++] = delta;
+  });
+  return toBase64(bytes.subarray(0, n));
 }
 
 export function decodeRows(text: string): number[] {

@@ -148,12 +148,16 @@ export class Store {
   }
 
   select(rows: Iterable<number>, mode: "replace" | "add" | "remove" | "toggle" = "replace"): void {
-    const next = new Set(mode === "replace" ? [] : this.selected.peek());
-    for (const row of rows) {
-      if (mode === "remove" || (mode === "toggle" && next.has(row))) next.delete(row);
-      else next.add(row);
+    let all = rows;
+    if (mode !== "replace") {
+      const next = new Set(this.selected.peek());
+      for (const row of rows) {
+        if (mode === "remove" || (mode === "toggle" && next.has(row))) next.delete(row);
+        else next.add(row);
+      }
+      all = next;
     }
-    this.set({ selection: { rows: encodeRows(next) } });
+    this.set({ selection: { rows: encodeRows(all) } });
   }
 
   /** A click on a row of an ordered list: alone, with Control added or taken away, with Shift up to the last. */

@@ -47,6 +47,8 @@ export interface Spec {
   custom?: Record<string, { esm: string }>;
   toolbar?: boolean;
   notes?: string[];
+  /** remote: counts of a drag are cheaper when they are asked for before it begins */
+  ahead?: boolean;
 }
 
 export type Value = number | string | boolean | { time: number } | { int: string };

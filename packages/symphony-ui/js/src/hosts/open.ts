@@ -11,7 +11,7 @@ import { addressState, followAddress } from "./address.ts";
 
 /** The engine that the spec asks for; `load` gives the block of columns. */
 export async function makeEngine(spec: Spec, load: () => Promise<Uint8Array>, post?: Post): Promise<Engine> {
-  if (spec.engine === "remote" && post) return new RemoteEngine(post);
+  if (spec.engine === "remote" && post) return new RemoteEngine(post, spec.ahead);
   const bytes = spec.columns.some((c) => c.kind !== "media") ? await load() : new Uint8Array(0);
   return new BrowserEngine(decodeColumns(bytes, spec.columns, spec.rows), spec.rows);
 }

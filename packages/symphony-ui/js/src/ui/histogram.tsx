@@ -182,10 +182,14 @@ function usePointer(
     event.preventDefault();
     event.stopPropagation();
   });
+  const rests = useRef(0);
+  const onPointerLeave = useLatest(() => void rests.current++);
   const onPointerEnter = useLatest(() => {
+    const number = rests.current;
     setTimeout(() => {
-      if (!grip.current && store.engine.local && store.engine.local.rows <= 2e6) engine.prepare(view, column.name, bins);
-    }, 60);
+      const { local } = store.engine;
+      if (!grip.current && (local ? local.rows <= 2e6 : rests.current === number)) engine.prepare(view, column.name, bins);
+    }, store.engine.local ? 60 : 200); // a pointer on its way elsewhere asks a database nothing
   });
-  return { onPointerDown, onPointerMove, onPointerUp: finish, onPointerCancel: finish, onKeyDown, onPointerEnter };
+  return { onPointerDown, onPointerMove, onPointerUp: finish, onPointerCancel: finish, onKeyDown, onPointerEnter, onPointerLeave };
 }

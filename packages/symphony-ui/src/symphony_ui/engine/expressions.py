@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from symphony_ui.engine.base import edges, levels_of, size
+from symphony_ui.engine.base import edges, levels_of
 from symphony_ui.errors import FilterError
 from symphony_ui.evaluate import OPERATORS, exact, numeric, scalar
 from symphony_ui.filter import COMPARISONS, Tree
@@ -26,6 +26,12 @@ class Field:
     kind: str
     big: bool  #: integers that no float64 holds, compared as integers
     value: Callable[[Any], Any]  #: of a table: floats, integers, texts or bools; null is missing
+    plain: Callable[[Any], Any]  #: the same, but where a float is NaN it stays so
+
+    @property
+    def few(self) -> bool:
+        """Whether so few values differ that a database may group by them."""
+        return self.kind in ("category", "bool")
 
 
 def predicate(tree: Tree, table: Any, fields: Mapping[str, Field]) -> Any:
@@ -103,7 +109,9 @@ def _numbered(number: Any, rows: Any) -> Any:
         return number.between(int(rows[0]), int(rows[-1]))
     if len(rows) <= FEW_ROWS:
         return number.isin(rows.tolist())
-    return number.isin(ibis.memtable({"number": rows})["number"])
+    import pyarrow
+
+    return number.isin(ibis.memtable(pyarrow.table({"number": rows}))["number"])  # else by pandas
 
 
 def _inside(a: Any, b: Any, polygon: Sequence[Sequence[float]]) -> Any:
@@ -128,46 +136,54 @@ def _inside(a: Any, b: Any, polygon: Sequence[Sequence[float]]) -> Any:
     return box & (crossings % 2 == 1)
 
 
-def bin_code(field: Field, table: Any, bins: Mapping[str, Any]) -> Any:
-    """The bin of a row: 0 to n - 1, then n for other, n + 1 for missing."""
-    import ibis
+def near(value: Any, bins: Mapping[str, Any]) -> Any:
+    """About which of linear bins a value is in, by one multiplication; -1 outside of them.
 
-    n = size(bins)
-    value = field.value(table)
-    if bins["type"] == "levels":
-        named = levels_of(field.kind, bins["levels"])
-        if field.kind == "bool":
-            named = {level == "true": k for level, k in named.items() if level in ("true", "false")}
-        key = value.cast("string") if field.big else value
-        pairs = [(key == level, ibis.literal(k, "int32")) for level, k in named.items()]
-        other = ibis.literal(n, "int32")
-        code = ibis.cases(*pairs, else_=other) if pairs else other
-    elif field.kind not in ("number", "time"):
-        return ibis.literal(n + 1, "int32")
-    else:
-        inside = (value >= bins["lo"]) & (value <= bins["hi"])
-        code = ibis.ifelse(inside, _linear(value, bins), n).cast("int32")
-    return ibis.ifelse(value.isnull(), ibis.literal(n + 1, "int32"), code)
-
-
-def _linear(value: Any, bins: Mapping[str, Any]) -> Any:
-    """The bin of a value between the first edge and the last, decided by the edges themselves.
-
-    Counting the edges below it is always right; where bins are wide enough for float64, a
-    multiplication finds the bin to within one, and its two edges decide.
+    It rises with the value and is right to within one, or 0 where float64 cannot say so much.
     """
     import ibis
 
-    at, n, lo, hi = edges(bins), bins["n"], bins["lo"], bins["hi"]
+    inside = (value >= bins["lo"]) & (value <= bins["hi"]) & (value - value == 0)  # not NaN
+    scale = bins["n"] / (bins["hi"] - bins["lo"]) if _is_wide(bins) else 0.0
+    product = (value - bins["lo"]) * scale if scale else ibis.literal(0.0)
+    at: Any = ibis.ifelse(inside, product, -1.0)
+    return ibis.least(at.floor(), bins["n"] - 1)
+
+
+def _is_wide(bins: Mapping[str, Any]) -> bool:
+    """Whether float64 tells bins of this width from each other, also after some rounding."""
+    lo, hi, n = bins["lo"], bins["hi"], bins["n"]
     width = hi - lo
     fine = 16 * float(np.spacing(max(abs(lo), abs(hi), np.finfo(float).tiny)))
-    if not np.isfinite(width) or width / n <= fine or not np.isfinite(n / width):
-        above = [(value >= float(edge)).cast("float64") for edge in at[1:n]]
-        none: Any = ibis.literal(0.0)
-        return sum(above, none)
-    near = ((value - lo) * (n / width)).floor().clip(0.0, float(n - 1))
-    low = ibis.literal(lo) + (near / n) * width
-    high = ibis.literal(lo) + ((near + 1.0) / n) * width
-    down = (near > 0) & (value < low)
-    up = (near < n - 1) & (value >= high)
-    return near - down.cast("float64") + up.cast("float64")
+    return bool(np.isfinite(width)) and width / n > fine and bool(np.isfinite(n / width))
+
+
+def linear_code(value: Any, at: Any, bins: Mapping[str, Any]) -> Any:
+    """The bin of a value, 0 to n - 1, then n for other, n + 1 for missing, by what is ``near``.
+
+    The edges decide: the two beside it, or all of them where it says nothing.
+    """
+    import ibis
+
+    n = bins["n"]
+    if _is_wide(bins):
+        low, high = ((at + k) / float(n) * (bins["hi"] - bins["lo"]) + bins["lo"] for k in (0, 1))
+        down, up = (at > 0) & (value < low), (at < n - 1) & (value >= high)
+        code = ibis.cases((down, at - 1), (up, at + 1), else_=at)
+    else:
+        code = sum(((value >= float(e)).cast("int64") for e in edges(bins)[1:n]), at)
+    real = (value - value == 0) | value.isinf()  # not by isnan: see schema.finite
+    return ibis.cases((at >= 0, code), (real.fill_null(False), n), else_=n + 1)
+
+
+def level_code(field: Field, value: Any, levels: Sequence[Any]) -> Any:
+    """The number of a value's level, then that of other, then of missing."""
+    import ibis
+
+    n = len(levels)
+    pairs = [
+        (value == level, ibis.literal(k, "int32"))
+        for level, k in levels_of(field.kind, levels).items()
+    ]
+    missing = (value.isnull(), ibis.literal(n + 1, "int32"))
+    return ibis.cases(*pairs, missing, else_=ibis.literal(n, "int32"))

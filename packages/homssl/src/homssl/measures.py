@@ -33,7 +33,7 @@ def embeddings(framework: Framework, images: Tensor, element: int = 0) -> Tensor
 def top1(queries: Tensor, gallery: Tensor) -> float:
     """The share of queries whose nearest row of the gallery is the one of the same index."""
     nearest = (queries @ gallery.T).argmax(1)
-    return float((nearest == torch.arange(len(queries))).double().mean())
+    return float((nearest == torch.arange(len(queries), device=queries.device)).double().mean())
 
 
 def turned_retrieval(framework: Framework, images: Tensor) -> tuple[float, ...]:

@@ -1,5 +1,6 @@
 import importlib
 
+import numpy as np
 import pytest
 import torch
 from tenfold.fiber_runs import ANGLES, ARMS, AUGMENTED, REMOVED, STRUCTURED, Found
@@ -101,6 +102,21 @@ def test_the_station_runs_whole_at_a_tiny_size(tiny):
     assert [len(series.x) for series in result.figures[0].series] == [4, 4, 4]
     assert "plain net, H-SSL finds its own fibers" in result.headline
     assert any("The study: " in note for note in result.notes)
+
+
+def test_at_the_papers_scale_it_takes_colour_and_a_residual_network(monkeypatch, tiny, tmp_path):
+    images = importlib.import_module("tenfold.data.images")
+    x = np.random.default_rng(0).integers(0, 256, (56, 3, 32, 32), np.uint8)
+    split = images.Split("colour", x[:32], np.arange(32) % 10, x[32:], np.arange(24) % 10, ())
+    monkeypatch.setattr(images, "cifar10", lambda root: split)
+    monkeypatch.setattr(from_file, "BATCH", {"paper": 16})
+    monkeypatch.setattr(from_file, "EPOCHS", {"paper": 1})
+    result = from_file.Station().run(Context(scale="paper", data_root=tmp_path))
+    assert "T(8x8), BYOL" in result.tables["Both losses on one draw, float64"]["network, objective"]
+    shown = result.tables["An image turned by 90 degrees, and what each arm takes for it"]
+    assert shown["turned"][0].shape == (32, 32, 3)
+    with pytest.raises(ValueError, match="--data-root"):
+        from_file.Station().run(Context(scale="paper"))
 
 
 def test_without_a_committed_study_the_station_shows_its_own_figures(monkeypatch, tmp_path):

@@ -64,10 +64,11 @@ def gaps(images: Tensor, *, seed: int = 0) -> list[Gap]:
     without structure.
 
     Args:
-        images: float64 ``(B, C, 28, 28)``, about -1 to 1.
+        images: float64 ``(B, C, H, H)``, H a multiple of 4, about -1 to 1.
         seed: of weights and draws.
     """
-    groups: tuple[Group, ...] = (Cyclic(4), Dihedral(4), Translation((7, 7)))
+    cells = images.shape[-2] // 4, images.shape[-1] // 4  # two poolings
+    groups: tuple[Group, ...] = (Cyclic(4), Dihedral(4), Translation(cells))
     found = [
         gap(f"{group}, {objective}", encoder_of(group, images, seed), group, images, objective)
         for group in groups
@@ -173,7 +174,7 @@ def step_seconds_of(
     turns on one draw.
 
     Args:
-        images: ``(B, C, 28, 28)``.
+        images: ``(B, C, H, H)``.
         views: numbers of views.
         turns: how often each is timed.
     """

@@ -117,7 +117,7 @@ def test_the_station_runs_whole_at_a_tiny_size(tiny, monkeypatch, tmp_path):
 def test_the_committed_studys_summary_is_shown_beside(tiny, monkeypatch, tmp_path):
     series = {"name": "a", "x": [0], "y": [1], "low": [], "high": []}
     figure = dataclasses.asdict(Lines("t", "x", "y", [])) | {"series": [series]}
-    summary = {"headlines": ["The study: it held."], "tables": {"S": {"a": [1]}}}
+    summary = {"headlines": ["it held."], "tables": {"S": {"a": [1]}}}
     (tmp_path / "summary.json").write_text(json.dumps(summary | {"figures": [figure]}))
     monkeypatch.setattr(from_file, "STUDY", tmp_path / "summary.json")
     result = from_file.Station().run(Context())

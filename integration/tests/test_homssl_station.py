@@ -121,7 +121,11 @@ def test_at_the_papers_scale_it_takes_colour_and_a_residual_network(monkeypatch,
 
 def test_without_a_committed_study_the_station_shows_its_own_figures(monkeypatch, tmp_path):
     monkeypatch.setattr(from_file, "STUDY", tmp_path / "none.json")
-    assert from_file._study() == {"headlines": [], "tables": {}, "figures": []}
+    assert from_file.committed_study(from_file.STUDY) == {
+        "headlines": [],
+        "tables": {},
+        "figures": [],
+    }
 
 
 def test_the_table_of_shares_names_the_worst_own_fiber():

@@ -1,5 +1,6 @@
 """What a station of the tour is, what it is given, and what it gives back."""
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from numbers import Real
@@ -217,3 +218,16 @@ class Station(Protocol):
     def run(self, context: Context) -> StationResult:
         """Do the headline job."""
         ...
+
+
+def committed_study(summary: Path) -> dict[str, Any]:
+    """The headlines, tables and figures of a committed study; nothing where there is no summary."""
+    if not summary.is_file():
+        return {"headlines": [], "tables": {}, "figures": []}
+    found = json.loads(summary.read_text(encoding="utf-8"))
+    figures = [
+        Lines(series=[Series(**line) for line in figure.pop("series")], **figure)
+        for figure in found["figures"]
+    ]
+    headlines = [f"The study: {line}" for line in found["headlines"]]
+    return {"headlines": headlines, "tables": found["tables"], "figures": figures}

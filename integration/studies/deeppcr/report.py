@@ -196,7 +196,7 @@ def headlines(curves: Table, clocks: Table, races: Table) -> list[str]:
     if curves:
         same = curves["same curve"].count("yes")
         lines.append(
-            f"The study: at {same} of {len(curves['blocks'])} depths up to "
+            f"at {same} of {len(curves['blocks'])} depths up to "
             f"{curves['blocks'][-1]} blocks training with the parallel backward follows the "
             "sequential run's loss curve; largest gap in nats of a step's training loss: "
             f"{', '.join(curves['gap, all steps'])} in single precision."
@@ -206,12 +206,12 @@ def headlines(curves: Table, clocks: Table, races: Table) -> list[str]:
             f"{gain} ({depth} blocks)"
             for gain, depth in zip(clocks["gain over loop"], clocks["blocks"], strict=True)
         )
-        lines.append(f"The study: whole training runs are so many times as fast: {gains}.")
+        lines.append(f"whole training runs are so many times as fast: {gains}.")
     if races:
         gain = [float(value) for value in races["both"]]
         lost = sum(value < 1 for value in gain)
         lines.append(
-            f"The study: forward and backward together gain from {min(gain)} to {max(gain)} times "
+            f"forward and backward together gain from {min(gain)} to {max(gain)} times "
             f"over width and batch; the loop wins in {lost} of {len(gain)} cells, where the state "
             "is wide or the batch large."
         )
@@ -224,7 +224,7 @@ def report(parts: Parts, drawn: Sequence[Lines]) -> tuple[str, dict[str, Any]]:
     races = grid_table(parts["grid"])
     said = headlines(curves, clocks, races)
     text = ["# What the study found\n\nMade by `report.py` from `journal.jsonl`.\n\n"]
-    text += [f"- {line.removeprefix('The study: ')}\n" for line in said]
+    text += [f"- {line}\n" for line in said]
     text += ["\n", WAYS, "\n"]
     tables: dict[str, Table] = {}
     if curves:

@@ -1,13 +1,12 @@
 """deeppcr: a backward over thousands of steps as one solve, and a sampler's steps together."""
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tenfold.station import Context, Images, Lines, Series, StationResult, Verdict
+from tenfold.station import Context, Images, Lines, Series, StationResult, Verdict, committed_study
 
 if TYPE_CHECKING:
     from tenfold.chains import Race, Sampled
@@ -71,9 +70,7 @@ class Station:
             sampled.append(sampler(name, STEPS, classes, tol=TOLERANCE, device=device))
             counted(4)
         counts = sweeps(LENGTHS)
-        study: dict[str, Any] = {"tables": {}, "headlines": [], "figures": []}
-        if STUDY.is_file():
-            study |= json.loads(STUDY.read_text(encoding="utf-8"))
+        study = committed_study(STUDY)
         return StationResult(
             verdict=judge(races, counts, sampled, device),
             headline=_headline(races, sampled),
@@ -81,7 +78,7 @@ class Station:
             figures=[
                 *_figures(races, counts, sampled),
                 _images(sampled),
-                *(_lines(figure) for figure in study["figures"]),
+                *study["figures"],
             ],
             notes=[RULE, *_notes(device, len(classes)), *study["headlines"]],
         )
@@ -221,11 +218,6 @@ def _images(sampled: Sequence["Sampled"]) -> Images:
         captions += [f"{LABELS[one.name]}, {one.rounds} rounds"] * len(one.loop)
     large = np.concatenate(images).repeat(ZOOM, 1).repeat(ZOOM, 2)
     return Images(f"The same noise by a loop of {STEPS} calls, and together", large, captions)
-
-
-def _lines(figure: Mapping[str, Any]) -> Lines:
-    parts = dict(figure)
-    return Lines(series=[Series(**line) for line in parts.pop("series")], **parts)
 
 
 def _notes(device: str, images: int) -> list[str]:

@@ -1,11 +1,10 @@
 """ema-scaling: the same training at another batch, and the average that must follow it."""
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tenfold.station import Context, Lines, Series, StationResult, Verdict
+from tenfold.station import Context, Lines, Series, StationResult, Verdict, committed_study
 
 if TYPE_CHECKING:
     from ema_scaling import MatchReport, RuleGap
@@ -63,7 +62,7 @@ class Station:
             "distance, seed spreads": [round(reports[name].ratio, 3) for name in labels],
             "mean gap, nats (95 % interval)": [short(reports[name]) for name in labels],
         }
-        study = _study()
+        study = committed_study(STUDY)
         return StationResult(
             verdict=judge([*plain, *fed], reports),
             headline=_headline(plain, fed, reports),
@@ -221,16 +220,3 @@ def _net_figures(runs: Mapping[int, Sequence["Curve"]]) -> list[Lines]:
     ]
     title = "Small net: test loss at equal samples, mean and range over the seeds"
     return [Lines(title, "samples", "nats", lines)]
-
-
-def _study() -> dict[str, Any]:
-    """What the committed study found; nothing where it is not there."""
-    if not STUDY.is_file():
-        return {"headlines": [], "tables": {}, "figures": []}
-    found = json.loads(STUDY.read_text(encoding="utf-8"))
-    figures = [
-        Lines(series=[Series(**line) for line in figure.pop("series")], **figure)
-        for figure in found["figures"]
-    ]
-    headlines = [f"The study: {line}" for line in found["headlines"]]
-    return {"headlines": headlines, "tables": found["tables"], "figures": figures}

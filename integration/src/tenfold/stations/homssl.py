@@ -1,14 +1,13 @@
 """homssl: one loss in two ways, what it costs, and what is left when the structure is removed."""
 
 import copy
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tenfold.station import Context, Lines, Series, StationResult, Verdict
+from tenfold.station import Context, Lines, Series, StationResult, Verdict, committed_study
 
 if TYPE_CHECKING:
     import torch
@@ -84,7 +83,7 @@ class Station:
                     runs
                 ),
                 "Certificate: error of each layer": _certificate_table(certificates),
-                **(study := _study())["tables"],
+                **(study := committed_study(STUDY))["tables"],
             },
             figures=[
                 _retrieval_figure(runs),
@@ -295,16 +294,3 @@ def _certificate_figure(certificates: Mapping[str, "Certificate"]) -> Lines:
     return Lines("Certificate: each layer's error (0 at 1e-18)",
                  "layer, in the order in which it runs", "relative error, float64",
                  series, [("tolerance", tolerance[0])], log_y=True)  # fmt: skip
-
-
-def _study() -> dict[str, Any]:
-    """What the committed study found; nothing where it is not there."""
-    if not STUDY.is_file():
-        return {"headlines": [], "tables": {}, "figures": []}
-    found = json.loads(STUDY.read_text(encoding="utf-8"))
-    figures = [
-        Lines(series=[Series(**line) for line in figure.pop("series")], **figure)
-        for figure in found["figures"]
-    ]
-    headlines = [f"The study: {line}" for line in found["headlines"]]
-    return {"headlines": headlines, "tables": found["tables"], "figures": figures}

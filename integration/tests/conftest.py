@@ -1,7 +1,11 @@
 import importlib.util
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+import torch
 from symphony_ui import load_book
 
 STUDIES = Path(__file__).parents[1] / "studies"
@@ -19,6 +23,36 @@ def study_module():
         return found
 
     return load
+
+
+@pytest.fixture
+def two_as_one(tmp_path):
+    """Runs a script, ``folder rank world`` its arguments, in one process and in two.
+
+    What each saves as ``{world}-{rank}.pt`` must agree.
+    """
+
+    def check(text):
+        script = tmp_path / "ranks.py"
+        script.write_text(text)
+        environment = os.environ | {"OMP_NUM_THREADS": "1", "TORCH_CPP_LOG_LEVEL": "ERROR"}
+        children = [
+            subprocess.Popen(
+                [sys.executable, str(script), str(tmp_path), str(rank), str(world)],
+                env=environment, stderr=subprocess.PIPE, text=True,
+            )
+            for world in (1, 2)
+            for rank in range(world)
+        ]  # fmt: skip
+        for child in children:
+            _, error = child.communicate(timeout=120)
+            assert child.returncode == 0, error[-3000:]
+        want = torch.load(tmp_path / "1-0.pt", weights_only=True)
+        for rank in range(2):
+            got = torch.load(tmp_path / f"2-{rank}.pt", weights_only=True)
+            torch.testing.assert_close(got, want, rtol=1e-9, atol=1e-12)
+
+    return check
 
 
 @pytest.fixture

@@ -1,9 +1,5 @@
 """er-ssl's losses and ema-scaling's teacher in homssl: the same numbers; two processes as one."""
 
-import os
-import subprocess
-import sys
-
 import pytest
 import torch
 from ema_scaling import ModelEMA
@@ -109,22 +105,5 @@ def test_ema_scalings_teacher_gives_the_targets_of_ours():
 
 
 @pytest.mark.distributed
-def test_two_processes_with_the_gathered_objective_equal_one(tmp_path):
-    script = tmp_path / "ranks.py"
-    script.write_text(RANKS)
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "TORCH_CPP_LOG_LEVEL": "ERROR"}
-    children = [
-        subprocess.Popen(
-            [sys.executable, str(script), str(tmp_path), str(rank), str(world)],
-            env=environment, stderr=subprocess.PIPE, text=True,
-        )
-        for world in (1, 2)
-        for rank in range(world)
-    ]  # fmt: skip
-    for child in children:
-        _, error = child.communicate(timeout=120)
-        assert child.returncode == 0, error[-3000:]
-    want = torch.load(tmp_path / "1-0.pt", weights_only=True)
-    for rank in range(2):
-        got = torch.load(tmp_path / f"2-{rank}.pt", weights_only=True)
-        torch.testing.assert_close(got, want, rtol=1e-9, atol=1e-12)
+def test_two_processes_with_the_gathered_objective_equal_one(two_as_one):
+    two_as_one(RANKS)

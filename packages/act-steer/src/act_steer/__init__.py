@@ -1,0 +1,1 @@
+"""Steer a language or diffusion model by transporting its activations."""

@@ -1,0 +1,1 @@
+"""Representations with a readable, steerable pose axis."""

@@ -1,0 +1,1 @@
+"""Find which subgroup breaks under which perturbation, with intervals."""

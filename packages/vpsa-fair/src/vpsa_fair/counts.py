@@ -45,6 +45,21 @@ class Cell:
 CLEAN = Cell("", 0.0, 0.0)
 
 
+@dataclass(frozen=True)
+class Axis:
+    """The declared axis of a perturbation.
+
+    Attributes:
+        kind: ``"linear"`` or ``"log"``, see :func:`positions`.
+        clean: the level at which the perturbation does nothing.
+        unit: for people, such as ``"px"``.
+    """
+
+    kind: str = "linear"
+    clean: float = 0.0
+    unit: str = ""
+
+
 def positions(levels: Sequence[float], *, clean: float, axis: str = "linear") -> Array:
     """Places levels on [0, 1], linearly in the declared axis.
 
@@ -111,6 +126,7 @@ class Counts:
             entered at both of its identities**, so its hits and trials appear twice.
         chance: the response of a model that guesses.
         protocol: what was counted, for people.
+        axes: the axis of each perturbation; linear from 0 where none is given.
 
     A rate of a group is a ratio of sums over its identities. Where a measure depends on the
     grouping (impostors within the same race, or within the same gender), the entry
@@ -142,6 +158,7 @@ class Counts:
     order: Mapping[str, int] = field(default_factory=dict)
     chance: float = 0.0
     protocol: str = ""
+    axes: Mapping[str, Axis] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         put = object.__setattr__
@@ -164,6 +181,8 @@ class Counts:
                 raise ValueError(f"groups[{name!r}] must be ({n},), got {labels.shape}")
         if not self.cells or self.cells[0].perturbation or self.cells[0].position != 0:
             raise ValueError(f"the first cell must be the clean one, got {self.cells[:1]}")
+        if extra := set(self.axes) - set(self.perturbations):
+            raise ValueError(f"axes of {sorted(extra)} belong to no perturbation")
         for name in self.perturbations:
             u = self.curve_positions(name)
             if (np.diff(u) <= 0).any() or abs(u[-1] - 1) > 1e-9:
@@ -208,6 +227,11 @@ class Counts:
         """Positions of a perturbation's curve, from 0 (clean) to 1."""
         return np.array([self.cells[i].position for i in self.columns(perturbation)])
 
+    def curve_levels(self, perturbation: str) -> Array:
+        """Levels of a perturbation's curve, the clean level first, in its own unit."""
+        own = [self.cells[i].level for i in self.columns(perturbation)[1:]]
+        return np.array([self.axes.get(perturbation, Axis()).clean, *own])
+
     def labels(self, attributes: str | Sequence[str]) -> Labels:
         """``(I,)`` group labels of one attribute or of crossed attributes.
 
@@ -249,6 +273,7 @@ class Counts:
             "order": dict(self.order),
             "chance": self.chance,
             "protocol": self.protocol,
+            "axes": {k: [a.kind, a.clean, a.unit] for k, a in self.axes.items()},
         }
         arrays: dict[str, Any] = {"header": np.array(json.dumps(header)), "identity": self.identity}
         arrays |= {f"group{i}": v for i, v in enumerate(self.groups.values())}
@@ -284,6 +309,7 @@ class Counts:
             order=header["order"],
             chance=float(header["chance"]),
             protocol=str(header["protocol"]),
+            axes={k: Axis(str(a), float(c), str(u)) for k, (a, c, u) in header["axes"].items()},
         )
 
 

@@ -1,4 +1,4 @@
-"""What goes wrong, by who can mend it: the data, the levels, the model; and what is only doubtful."""
+"""What goes wrong, by what is at fault: the data, the levels, the model; and what is doubtful."""
 
 __all__ = ["DataError", "LevelError", "ModelError", "ResolutionWarning", "SmallGroupWarning"]
 

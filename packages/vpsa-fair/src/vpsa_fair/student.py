@@ -117,12 +117,16 @@ def student_quantile(share: float, freedom: ArrayLike) -> Array:
     if not 0.5 < share < 1:
         raise ValueError(f"share must lie in (.5, 1), got {share}")
     f = np.clip(np.asarray(freedom, dtype=np.float64), 1.0, _MOST_FREEDOM)
-    target = 2 * (1 - share)
-    low, high = np.zeros_like(f), np.full_like(f, _NORMAL.inv_cdf(share) + 1)
-    while (short := student_p(high, f) > target).any():
-        high = np.where(short, 2 * high, high)
-    for _ in range(50):
-        middle = (low + high) / 2
-        beyond = student_p(middle, f) > target
-        low, high = np.where(beyond, middle, low), np.where(beyond, high, middle)
-    return np.where(np.isnan(f), np.nan, (low + high) / 2)
+    t = np.full_like(f, _NORMAL.inv_cdf(share))  # below the root, and the tail is convex there
+    for _ in range(60):
+        excess = student_p(t, f) - 2 * (1 - share)
+        step = excess / (2 * _density(t, f))
+        t = t + step
+        if not (np.abs(step) > 1e-10 * t).any():
+            break
+    return np.where(np.isnan(f), np.nan, t)
+
+
+def _density(t: Array, f: Array) -> Array:
+    scale = log_gamma((f + 1) / 2) - log_gamma(f / 2) - np.log(f * math.pi) / 2
+    return np.exp(scale - (f + 1) / 2 * np.log1p(t * t / f))

@@ -291,7 +291,7 @@ class Counts:
             ValueError: if the file is no such npz, or of a newer version.
         """
         try:
-            with np.load(path, allow_pickle=False) as file:
+            with open(path, "rb") as raw, np.load(raw, allow_pickle=False) as file:
                 arrays = {k: file[k] for k in file.files}
             header = json.loads(str(arrays["header"]))
         except (zipfile.BadZipFile, KeyError, ValueError, EOFError) as error:

@@ -175,7 +175,7 @@ def pairs(v: Values, e: Estimates, confidence: float) -> Differences:
     """Row minus row for all groups, ``(G, G, K + 1)``; groups are resampled independently."""
     g = len(e.rows) - 1
     x, s, n = v.value[:g], v.error[:g], e.n[:g]
-    return difference(
+    d = difference(
         x[:, None] - x[None],
         np.sqrt(s[:, None] ** 2 + s[None] ** 2),
         n[:, None, None],
@@ -183,18 +183,39 @@ def pairs(v: Values, e: Estimates, confidence: float) -> Differences:
         (s[:, None], s[None]),
         confidence,
     )
+    thin = (e.small[:g, None] | e.small[None, :g])[..., None]
+    low, high = v.low[:g], v.high[:g]
+    return _with_thin(d, thin, (x[:, None], low[:, None], high[:, None]), (x, low, high))
 
 
 def against_overall(v: Values, e: Estimates, confidence: float) -> Differences:
     """Row minus the overall row, ``(G, K + 1)``, within each resample, as they share identities."""
     g = len(e.rows) - 1
-    n = e.n[:g, None]
+    n, thin = e.n[:g, None], e.small[:g, None]
     away = v.samples[:, :g] - v.samples[:, g:]
-    thin = e.small[:g, None]
     error = np.where(thin, v.error[:g], away.std(0, ddof=1))
     sides = (v.error[:g], np.broadcast_to(v.error[g:], v.error[:g].shape))
     rest = np.maximum(e.n[g] - n, 1)
-    return difference(v.value[:g] - v.value[g:], error, n, rest, sides, confidence)
+    d = difference(v.value[:g] - v.value[g:], error, n, rest, sides, confidence)
+    own = (v.value[:g], v.low[:g], v.high[:g])
+    return _with_thin(d, thin, own, (v.value[g:], v.low[g:], v.high[g:]))
+
+
+def _with_thin(
+    d: Differences,
+    thin: NDArray[np.bool_],
+    a: tuple[Array, Array, Array],
+    b: tuple[Array, Array, Array],
+) -> Differences:
+    """Differences whose intervals come from the two sides' intervals where a side is small.
+
+    The distances to the facing ends are added in squares (Newcombe 1998): a Student interval on
+    one degree of freedom would leave [-1, 1].
+    """
+    down = np.sqrt((a[0] - a[1]) ** 2 + (b[2] - b[0]) ** 2)
+    up = np.sqrt((a[2] - a[0]) ** 2 + (b[0] - b[1]) ** 2)
+    low = np.where(thin, d.value - down, d.low)
+    return Differences(d.value, low, np.where(thin, d.value + up, d.high), d.p)
 
 
 def best_rows(v: Values, rows: NDArray[np.bool_], worse: bool = False) -> NDArray[np.intp]:

@@ -137,6 +137,10 @@ def _matrices(result: "Result", by: str) -> str:
 def _curves(result: "Result", by: str) -> str:
     e, counts = result.estimates(by), result.counts
     several = len(e.rates) > 1
+    names = [
+        f"{g} (n={n}{', without band' if thin else ''})"
+        for g, n, thin in zip(e.rows[:-1], e.n, e.small, strict=False)
+    ]
     charts = []
     for name in counts.perturbations:
         at = counts.columns(name)
@@ -146,7 +150,7 @@ def _curves(result: "Result", by: str) -> str:
             "unit": counts.axes.get(name, Axis()).unit,
         }
         curves = [
-            Curve(g, e.response[r, at], e.low[r, at], e.high[r, at])
+            Curve(g, e.response[r, at], *(() if e.small[r] else (e.low[r, at], e.high[r, at])))
             for r, g in enumerate(e.rows[:-1])
         ]
         charts.append(chart(name, curves=curves, chance=counts.chance, **where))
@@ -161,7 +165,7 @@ def _curves(result: "Result", by: str) -> str:
         else ""
     )
     return (
-        f"<h2>Item-response curves, by {escape(by)}</h2>{legend(e.rows[:-1])}"
+        f"<h2>Item-response curves, by {escape(by)}</h2>{legend(names)}"
         f"<div class='charts'>{''.join(charts)}</div>{note}"
     )
 

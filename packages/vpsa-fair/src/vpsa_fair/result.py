@@ -345,9 +345,9 @@ def _load_examples(path: Path) -> dict[str, NDArray[np.uint8]]:
     if not path.exists():
         return {}
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
             return {str(n): file[f"strip{i}"] for i, n in enumerate(file["names"])}
-    except zipfile.BadZipFile as error:
+    except (zipfile.BadZipFile, EOFError) as error:
         raise ValueError(f"{path.name} is damaged: {error}") from error
 
 

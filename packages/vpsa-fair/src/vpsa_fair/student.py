@@ -30,7 +30,8 @@ def normal_cdf(z: ArrayLike) -> Array:
 
 def normal_quantile(share: ArrayLike) -> Array:
     """Point below which a share in (0, 1) of a standard normal lies, ``(...)``."""
-    return _quantile(share)
+    with np.errstate(invalid="ignore"):
+        return _quantile(share)
 
 
 def student_p(t: ArrayLike, freedom: ArrayLike) -> Array:

@@ -13,7 +13,7 @@ from vpsa_fair.counts import Array
 if TYPE_CHECKING:
     from vpsa_fair.matrix import Matrix
 
-_CELL, _HIGH, _HEAD = 112, 46, 58
+_CELL, _HIGH, _HEAD = 112, 50, 58
 
 
 def fill(matrix: "Matrix", row: int, column: int) -> str:

@@ -203,7 +203,7 @@ class DuetLossOutput:
         ]
         return f"loss {float(self.loss):.3f} nats ({', '.join(parts)})"
 
-    def to_table(self) -> dict[str, list]:
+    def to_table(self) -> dict[str, list[str] | list[float]]:
         """Columns ``term``, ``nats`` (not weighted) and ``weight``."""
         return {
             "term": ["content", *self.group],
@@ -291,7 +291,8 @@ class DuetLoss(nn.Module):
             ValueError: if a parameter is missing or out of range, or shapes do not fit.
         """
         content = self.objective(proj1, proj2)
-        loss, group = content, {}
+        loss = content
+        group: dict[str, Tensor] = {}
         for k, factor in enumerate(self.factors):
             weight = self.weights[factor.name]
             with torch.set_grad_enabled(torch.is_grad_enabled() and weight > 0):

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from duet import changes
 from duet._checks import at_least_float32, check_generator, check_parameter
@@ -36,7 +36,7 @@ class View:
         return {name: p.tolist() for name, p in self.params.items()}
 
 
-class ParamView(nn.Module):
+class ParamView:
     """Draws parameters for every sample, and makes the view that they say.
 
     Pixels are moved first, all at once: crop, then flips and what is finite, then rotation, so
@@ -79,7 +79,6 @@ class ParamView(nn.Module):
         mask: bool = False,
         padding: str = "zeros",
     ) -> None:
-        super().__init__()
         self.factors = check_factors(factors)
         self.size = (size, size) if isinstance(size, int) else size
         self.ratio, self.mask, self.padding = ratio, mask, padding
@@ -108,7 +107,7 @@ class ParamView(nn.Module):
             params["crop_ratio"] = (low + (high - low) * uniform[2]).exp()
         return params
 
-    def forward(self, x: Tensor, generator: torch.Generator) -> View:
+    def __call__(self, x: Tensor, generator: torch.Generator) -> View:
         """A view of ``(B, C, H, W)``, floating in [0, 1] or uint8, by fresh parameters."""
         params = self.draw(len(x), generator=generator)
         params = {name: p.to(x.device) for name, p in params.items()}
@@ -129,9 +128,9 @@ class ParamView(nn.Module):
         """
         x = _as_floating(x)
         self._check(x, params)
-        return self._apply(at_least_float32(x), params).to(x.dtype)
+        return self._make(at_least_float32(x), params).to(x.dtype)
 
-    def _apply(self, x: Tensor, params: Mapping[str, Tensor]) -> Tensor:
+    def _make(self, x: Tensor, params: Mapping[str, Tensor]) -> Tensor:
         """The view of images in float32 or float64."""
         values = {
             factor.name: factor.denormalise(params[factor.name].to(x.device, x.dtype))

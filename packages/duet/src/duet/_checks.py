@@ -35,11 +35,16 @@ def check_sigma(sigma: float) -> None:
 def check_parameter(p: Tensor, *, cyclic: bool) -> None:
     """Raise where parameters are not finite or, on a range that is not cyclic, not in [0, 1]."""
     got = p.detach()
+    if not got.numel():
+        return
+    least, most = (float(end) for end in got.aminmax())  # NaN, if there is one
+    low, high = (-math.inf, math.inf) if cyclic else (-SLACK, 1 + SLACK)
+    if low <= least and most <= high and math.isfinite(least) and math.isfinite(most):
+        return
     bad = ~got.isfinite() if cyclic else ~((got >= -SLACK) & (got <= 1 + SLACK))
-    if bool(bad.any()):
-        first = float(got[bad].flatten()[0])
-        rule = "finite" if cyclic else "in [0, 1]: normalise physical values first"
-        raise ValueError(f"p must be {rule}; got {first:g} among {int(bad.sum())} such values")
+    first = float(got[bad].flatten()[0])
+    rule = "finite" if cyclic else "in [0, 1]: normalise physical values first"
+    raise ValueError(f"p must be {rule}; got {first:g} among {int(bad.sum())} such values")
 
 
 def check_floating(name: str, x: Tensor) -> None:

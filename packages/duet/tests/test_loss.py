@@ -118,9 +118,9 @@ def test_the_group_loss_is_least_at_the_target():
     assert float(each.mean()) == pytest.approx(float(group_loss(exact, p + 0.2, rotation())))
 
 
-def outputs(factors, batch=6, channels=4, seed=0):
+def outputs(factors, batch=6, channels=4, seed=0, grad=False):
     layer = DuetMatrix(len(factors) * 8 * channels, factors)
-    z = draw(2, batch, len(factors) * 8 * channels, seed=seed).requires_grad_()
+    z = draw(2, batch, len(factors) * 8 * channels, seed=seed).requires_grad_(grad)
     p = [{f.name: pose(batch, seed + 10 * i + k) for k, f in enumerate(factors)} for i in (0, 1)]
     return z, layer(z[0]), layer(z[1]), *p
 
@@ -169,14 +169,14 @@ def test_with_one_bin_it_is_simclr_bit_for_bit():
     ours = torch.autograd.grad(out.loss, [*encoder.parameters(), *head.parameters()])
     simclr = nt_xent(head(encoder(x1)), head(encoder(x2)))
     theirs = torch.autograd.grad(simclr, [*encoder.parameters(), *head.parameters()])
-    assert float(out.group["rotation"]) == 0
+    assert out.group["rotation"].item() == 0
     assert out.loss.equal(simclr)
     for mine, other in zip(ours, theirs, strict=True):
         assert mine.equal(other)
 
 
 def test_with_weight_zero_the_gradient_is_that_of_the_content():
-    z, a, b, pa, pb = outputs([rotation()])
+    z, a, b, pa, pb = outputs([rotation()], grad=True)
     out = DuetLoss(a.factors, weights=0.0)(a, b, a.content, b.content, pa, pb)
     ours = torch.autograd.grad(out.loss, z, retain_graph=True)[0]
     theirs = torch.autograd.grad(nt_xent(a.content, b.content), z)[0]
@@ -187,7 +187,7 @@ def test_with_weight_zero_the_gradient_is_that_of_the_content():
 
 def test_a_factor_of_weight_zero_is_left_alone_beside_one_that_is_trained():
     factors = [rotation(), scale()]
-    z, a, b, pa, pb = outputs(factors)
+    z, a, b, pa, pb = outputs(factors, grad=True)
     loss = DuetLoss(factors, lambda z1, z2: 0 * (z1.sum() + z2.sum()),
                     weights={"rotation": 500, "scale": 0})  # fmt: skip
     grad = torch.autograd.grad(loss(a, b, a.content, b.content, pa, pb).loss, z)[0]
@@ -272,11 +272,11 @@ def test_bad_arguments_are_told_what_came():
         group_loss(a.logits[0], pose(6), rotation(bins=4))
     with pytest.raises(ValueError, match=r"in \[0, 1\].*got 1.5"):
         group_loss(a.logits[0], pose(6) * 0 + 1.5, scale())
+    one = DuetMatrix(32, factors)(torch.zeros(1, 32))
     with pytest.raises(ValueError, match="B >= 2"):
-        one = DuetMatrix(32, factors)(torch.zeros(1, 32))
         loss(one, one, one.content, one.content, {"rotation": pose(1)}, {"rotation": pose(1)})
+    _, c, d, pc, pd = outputs([rotation(), scale()])
     with pytest.raises(ValueError, match="1 factors, got 2 and 2"):
-        _, c, d, pc, pd = outputs([rotation(), scale()])
         loss(c, d, c.content, d.content, pc, pd)
     with pytest.raises(ValueError, match=r"weights must be for \['rotation'\], got \['scale'\]"):
         DuetLoss(factors, weights={"scale": 1.0})

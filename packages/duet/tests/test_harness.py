@@ -101,7 +101,8 @@ def test_a_finished_training_is_not_run_again(tmp_path):
         ({"lr": 1.0}, "lr 0.002, not 1.0"),
         ({"images": images(21)}, r"images \[20, 1, 2, 2\], not \[21, 1, 2, 2\]"),
         ({"images": images() + 1}, "first images 480.0, not 544.0"),
-        ({"method": nn.Module()}, "method Blur, not Other"),
+        ({"method": "other"}, "method Blur, not Other"),
+        ({"method": "wider"}, "structure .*, not .*; remove it to begin anew"),
     ],
 )
 def test_a_checkpoint_of_another_training_is_refused(tmp_path, change, message):
@@ -110,8 +111,9 @@ def test_a_checkpoint_of_another_training_is_refused(tmp_path, change, message):
 
     run(made(), checkpoint=tmp_path / "x")
     options = {"steps": 10, "batch": 6, "generator": torch.Generator()} | change
-    method = Other() if "method" in options else made()
-    options.pop("method", None)
+    method = Other() if options.pop("method", None) == "other" else made()
+    if change.get("method") == "wider":
+        method.net.append(nn.Linear(3, 1))
     with pytest.raises(ValueError, match=message):
         fit(method, options.pop("images", images()), checkpoint=tmp_path / "x", **options)
 

@@ -6,10 +6,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from duet._checks import full_precision
 from duet.encoders import ProjectionHead
 from duet.factors import scale
 from duet.loss import DuetLossOutput
-from duet.model import check_batch, features_of
+from duet.model import check_batch, features_of, two_views
 from duet.objective import nt_xent
 from duet.views import ParamView
 
@@ -74,7 +75,7 @@ class SimCLR(nn.Module):
             ValueError: on one image while training.
         """
         check_batch(images, self.training)
-        first, second = self.view(images, generator), self.view(images, generator)
+        first, second = two_views(self.view, images, generator)
         z1, z2 = self.head(self.features(torch.cat([first.image, second.image]))).chunk(2)
         content = self.objective(z1, z2)
         return DuetLossOutput(content, content, {}, {})
@@ -140,7 +141,8 @@ class ESSL(SimCLR):
             ValueError: on one image while training, or if the small views are not square.
         """
         pair = super().step(images, generator=generator)
-        small = (self.small or self._half(images))(images, generator).image
+        with full_precision(images):
+            small = (self.small or self._half(images))(images, generator).image
         if small.shape[-1] != small.shape[-2]:
             raise ValueError(f"small views must be square, got {tuple(small.shape[-2:])}")
         turned = torch.cat([small.rot90(k, (2, 3)) for k in range(4)])  # (4B, C, h, h)

@@ -130,7 +130,7 @@ def equivariance_report(
         >>> [row.amount for row in report.part("matrix")]
         [45.0, 90.0, 135.0, 180.0]
     """
-    read = _matrix_of(model, matrix)
+    read = matrix_of(model, matrix)
     names = [f.name for f in read.factors]
     if factor not in read.factors:
         raise ValueError(f"factor must be one of the matrix's ({', '.join(names)}), got {factor}")
@@ -145,7 +145,13 @@ def equivariance_report(
     return EquivarianceReport(factor, pose_errors(said, p, cyclic=factor.cyclic), tuple(rows))
 
 
-def _matrix_of(model: nn.Module, matrix: DuetMatrix | None) -> DuetMatrix:
+def matrix_of(model: nn.Module, matrix: DuetMatrix | None) -> DuetMatrix:
+    """The matrix that was given, or the model's own; raise where there is none.
+
+    Args:
+        model: `Duet`, or a method that has none.
+        matrix: one for it.
+    """
     found = getattr(model, "matrix", None) if matrix is None else matrix
     if not isinstance(found, DuetMatrix):
         raise ValueError(f"{type(model).__name__} has no matrix of its own: give matrix=")

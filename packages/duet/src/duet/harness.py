@@ -1,5 +1,6 @@
 """One training loop for every method, which a kill interrupts and a second start goes on with."""
 
+import hashlib
 import math
 import os
 from collections.abc import Callable, Mapping
@@ -174,6 +175,7 @@ class _State:
         self.terms: dict[str, list[float]] = {}
         self.settings: dict[str, Any] = {
             "method": type(method).__name__,
+            "structure": hashlib.sha256(repr(method).encode()).hexdigest()[:8],
             "images": list(images.shape),
             "first images": float(images[:16].double().sum()),
             "steps": steps,
@@ -219,7 +221,10 @@ class _State:
         tensors, header = read_tensors(path, format=FORMAT)
         for name, value in self.settings.items():
             if (got := header["settings"].get(name)) != value:
-                raise ValueError(f"{path} is of another training: {name} {got}, not {value}")
+                raise ValueError(
+                    f"{path} is of another training: {name} {got}, not {value}; "
+                    "remove it to begin anew"
+                )
         self.method.load_state_dict(
             {n[6:]: x for n, x in tensors.items() if n.startswith("model.")}
         )

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from duet._checks import full_precision
 from duet.control import set_parameter, shift
 from duet.encoders import ConvNet, ProjectionHead
 from duet.factors import Factor
@@ -14,7 +15,7 @@ from duet.layer import DuetMatrix, DuetOutput
 from duet.loss import DuetLoss, DuetLossOutput
 from duet.objective import nt_xent
 from duet.store import fill, read_tensors, write_tensors
-from duet.views import ParamView
+from duet.views import ParamView, View
 
 FORMAT = "duet model"
 
@@ -110,7 +111,7 @@ class Duet(nn.Module):
         if self.view is None:
             raise ValueError("a step needs view=ParamView(...), got none")
         check_batch(images, self.training)
-        first, second = self.view(images, generator), self.view(images, generator)
+        first, second = two_views(self.view, images, generator)
         z1, z2 = self.features(torch.cat([first.image, second.image])).chunk(2)
         out1, out2 = self.matrix(z1), self.matrix(z2)
         proj1, proj2 = self.head(torch.cat([out1.content, out2.content])).chunk(2)
@@ -207,6 +208,18 @@ def features_of(encoder: nn.Module, features: int | None) -> int:
         kind = type(encoder).__name__
         raise ValueError(f"features must be given, for {kind} has no num_features")
     return found
+
+
+def two_views(view: ParamView, images: Tensor, generator: torch.Generator) -> tuple[View, View]:
+    """Two views of each image, drawn without autocast, which would round where pixels come from.
+
+    Args:
+        view: draws them.
+        images: ``(B, C, H, W)``.
+        generator: of the draws.
+    """
+    with full_precision(images):
+        return view(images, generator), view(images, generator)
 
 
 def check_batch(images: Tensor, training: bool) -> None:

@@ -204,7 +204,7 @@ def readouts(method: nn.Module, split: Split, *, device: str = "cpu") -> dict[st
     return {
         "readout": summary_of(pose_errors(said, p, cyclic=True)),
         "masked": summary_of(pose_errors(read(method, masked), same, cyclic=True)),
-        "classes": classes,
+        "angles_by_class": classes,
         "angles": by_angle(p.cpu(), signed),
     }
 

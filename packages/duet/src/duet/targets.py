@@ -61,7 +61,7 @@ def von_mises_target(p: Tensor, bins: int, kappa: float = 3.0, *, check: bool = 
         angle = torch.add((turn - coarse) * series.radians, turns - turns.round(), alpha=TURN)
         mass = torch.addmm(series.uniform, angle.cos(), series.cosines)
         mass = torch.addmm(mass, angle.sin(), series.sines)
-        return mass.clamp_min(0).view(*p.shape, bins)
+        return mass.clamp_min_(0).view(*p.shape, bins)
 
 
 @dataclass(frozen=True)
@@ -146,6 +146,6 @@ def gaussian_target(p: Tensor, bins: int, sigma: float = 0.2, *, check: bool = T
     p = at_least_float32(p)
     wide = p if p.device.type == "mps" else p.double()  # a wide sigma cancels most digits
     edges = torch.arange(bins + 1, dtype=wide.dtype, device=p.device) / bins
-    below = torch.erf((edges - wide.clamp(0, 1).unsqueeze(-1)) / (math.sqrt(2) * sigma))
-    mass = (below[..., 1:] - below[..., :-1]).clamp_min(0)
-    return (mass / mass.sum(-1, keepdim=True)).to(p.dtype)
+    below = (edges - wide.clamp(0, 1).unsqueeze(-1)).mul_(math.sqrt(0.5) / sigma).erf()
+    mass = (below[..., 1:] - below[..., :-1]).clamp_min_(0)
+    return mass.div(mass.sum(-1, keepdim=True)).to(p.dtype)

@@ -14,6 +14,9 @@ from duet.factors import Factor
 from duet.layer import check_factors
 
 
+EDGE = 1e-5  # of the frame, in units of half its side: what rounding may put outside
+
+
 @dataclass(frozen=True)
 class View:
     """Images and what made them.
@@ -175,9 +178,14 @@ class ParamView:
             theta, centre = self._crop(theta, matrix, params)
         theta = torch.cat([theta, centre.unsqueeze(2)], 2)
         grid = F.affine_grid(theta, [len(x), x.shape[1], height, width], align_corners=False)
-        return F.grid_sample(
-            x, grid, mode="bilinear", padding_mode=self.padding, align_corners=False
-        )
+        # zeros begin where the frame ends, not half a pixel before: a crop at the border is as
+        # bright as elsewhere, and the disc holds nothing of what is outside the frame
+        mode = "border" if self.padding == "zeros" else self.padding
+        x = F.grid_sample(x, grid, mode="bilinear", padding_mode=mode, align_corners=False)
+        if self.padding != "zeros":
+            return x
+        outside = grid.abs().amax(3) > 1 + EDGE  # (B, H, W)
+        return x.masked_fill(outside.unsqueeze(1), 0)
 
     def _crop(
         self, theta: Tensor, matrix: Tensor, params: Mapping[str, Tensor]

@@ -237,6 +237,13 @@ def test_uint8_is_divided_by_255_and_half_stays_half():
     assert view.apply(images(dtype=torch.float64), params).dtype == torch.float64
 
 
+def test_autocast_does_not_move_the_pixels():
+    view, x = ParamView([scale(), rotation()]), images()
+    drawn = view(x, seeded(0))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert view.apply(x, drawn.params).equal(drawn.image)
+
+
 def test_a_factor_of_yours_moves_or_changes_pixels():
     def shear(values):
         one, zero = torch.ones_like(values), torch.zeros_like(values)

@@ -9,10 +9,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from duet import changes
-from duet._checks import at_least_float32, check_generator, check_parameter
+from duet._checks import at_least_float32, check_generator, check_parameter, full_precision
 from duet.factors import Factor
 from duet.layer import check_factors
-
 
 EDGE = 1e-5  # of the frame, in units of half its side: what rounding may put outside
 
@@ -131,7 +130,8 @@ class ParamView:
         """
         x = _as_floating(x)
         self._check(x, params)
-        return self._make(at_least_float32(x), params).to(x.dtype)
+        with full_precision(x):  # which would round where pixels come from
+            return self._make(at_least_float32(x), params).to(x.dtype)
 
     def _make(self, x: Tensor, params: Mapping[str, Tensor]) -> Tensor:
         """The view of images in float32 or float64."""

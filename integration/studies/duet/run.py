@@ -1,0 +1,161 @@
+"""The study behind duet's station: pose, classes, controlled generation, masks, two factors.
+
+Run it, and read `report.py`:
+
+    uv run --package tenfold --group study python integration/studies/duet/run.py --jobs 2
+"""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import torch
+from tenfold.data.images import Split, fashion_mnist
+from tenfold.data.photos import photo_crops
+from tenfold.duet_runs import (
+    LAMBDA,
+    Recipe,
+    decoder_of,
+    generation,
+    hidden,
+    made,
+    pixels,
+    probes,
+    read_both,
+    read_relative,
+    readouts,
+    train,
+    transfer,
+    two_factors,
+)
+from tenfold.study import Task, run_tasks
+
+HERE = Path(__file__).parent
+SEEDS = 3
+KINDS = ("duet", "simclr", "essl", "untrained")
+WEAKER = (5.0, 50.0)  # lambdas beside the main one
+FACTORS = ((LAMBDA, LAMBDA), (LAMBDA, 0.0), (0.0, LAMBDA))  # of rotation and mirror image
+SIZES: dict[str, dict[str, Any]] = {
+    "full": {"train": 8000, "seeds": SEEDS, "steps": 700, "decoder_steps": 420, "batch": 128},
+    "smoke": {"train": 160, "seeds": 1, "steps": 4, "decoder_steps": 3, "batch": 32},
+}
+
+
+def execute(task: Task) -> dict[str, Any]:
+    """Train one network, and measure it."""
+    torch.set_num_threads(1)
+    return PARTS[task["part"]](task, fashion_mnist(task["train"]))
+
+
+def recipe_of(task: Task) -> Recipe:
+    """How long a task trains."""
+    return Recipe(task["steps"], task["decoder_steps"], task["batch"])
+
+
+def compared(task: Task, split: Split) -> dict[str, Any]:
+    """One method: pose, classes, generation, transfer."""
+    method, images = made(task["kind"], task["seed"], weights=task["weight"]), pixels(split.train)
+    found: dict[str, Any] = {"terms": {}}
+    if task["kind"] != "untrained":
+        found["terms"] = train(method, images, recipe_of(task), task["seed"])
+    method.eval()
+    found |= readouts(method, split) | probes(method, split)
+    decoder = decoder_of(method, images, recipe_of(task), task["seed"])
+    found["generation"] = generation(method, decoder, split)
+    return found | {"transfer": transfer(method, train=len(split.train) // 2)}
+
+
+def masked(task: Task, split: Split) -> dict[str, Any]:
+    """DUET trained on discs: what it reads of discs, where corners say nothing."""
+    method = made("duet", task["seed"], mask=True)
+    found: dict[str, Any] = {
+        "terms": train(method, pixels(split.train), recipe_of(task), task["seed"])
+    }
+    return found | readouts(method, split) | probes(method, split)
+
+
+def both(task: Task, split: Split) -> dict[str, Any]:
+    """DUET with two factors, each with a lambda of its own."""
+    factors = two_factors()
+    weights = dict(zip([factor.name for factor in factors], task["weights"], strict=True))
+    method = made("duet", task["seed"], factors=factors, weights=weights)
+    terms = train(method, pixels(split.train), recipe_of(task), task["seed"])
+    return {"terms": terms} | read_both(method, split)
+
+
+def relative(task: Task, split: Split) -> dict[str, Any]:
+    """DUET on images that were turned by an angle that nobody knows."""
+    method = made("duet", task["seed"], relative=task["relative"])
+    images, test = hidden(pixels(split.train), 1), hidden(pixels(split.test), 2)
+    terms = train(method, images, recipe_of(task), task["seed"])
+    return {"terms": terms} | read_relative(method, test)
+
+
+def coloured(task: Task, split: Split) -> dict[str, Any]:
+    """A method trained on the colour crops themselves."""
+    crops = photo_crops(len(split.train))
+    method = made(task["kind"], task["seed"], channels=3)
+    found: dict[str, Any] = {"terms": {}}
+    if task["kind"] != "untrained":
+        found["terms"] = train(method, pixels(crops.train), recipe_of(task), task["seed"])
+    method.eval()
+    return found | {"transfer": transfer(method, train=len(split.train) // 2)}
+
+
+PARTS = {
+    "methods": compared,
+    "lambda": compared,
+    "mask": masked,
+    "factors": both,
+    "relative": relative,
+    "colour": coloured,
+}
+
+
+def tasks(size: dict[str, Any]) -> list[Task]:
+    """Every run, the telling part first."""
+    seeds = range(size["seeds"])
+    listed: list[Task] = [
+        {"part": "methods", "kind": kind, "weight": LAMBDA, "seed": seed}
+        for seed in seeds
+        for kind in KINDS
+    ]
+    listed += [{"part": "mask", "seed": seed} for seed in seeds]
+    listed += [
+        {"part": "factors", "weights": list(pair), "seed": seed}
+        for seed in seeds
+        for pair in FACTORS
+    ]
+    listed += [
+        {"part": "relative", "relative": known, "seed": seed}
+        for seed in seeds
+        for known in (True, False)
+    ]
+    listed += [
+        {"part": "lambda", "kind": "duet", "weight": weight, "seed": seed}
+        for seed in seeds
+        for weight in WEAKER
+    ]
+    listed += [
+        {"part": "colour", "kind": kind, "seed": seed}
+        for seed in seeds
+        for kind in ("duet", "simclr", "untrained")
+    ]
+    same = {name: size[name] for name in ("train", "steps", "decoder_steps", "batch")}
+    return [task | same for task in listed]
+
+
+def main() -> None:
+    """Fill the journal."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--jobs", type=int, default=2, help="processes, one thread each")
+    parser.add_argument("--smoke", action="store_true", help="a minute instead of an hour and more")
+    parser.add_argument("--journal", type=Path, help="default: beside this file; smoke in build/")
+    args = parser.parse_args()
+    size = SIZES["smoke" if args.smoke else "full"]
+    folder = HERE.parents[2] / "build" / "duet-smoke" if args.smoke else HERE
+    run_tasks(tasks(size), execute, args.journal or folder / "journal.jsonl", jobs=args.jobs)
+
+
+if __name__ == "__main__":
+    main()

@@ -102,6 +102,13 @@ class Move(nn.Module):
             if len(clamps) > 1:
                 raise ValueError(f"{name}: the maps of all timesteps must clamp, or none")
             self.clamp = clamps.pop() and self.bounded
+        self.grid: Tensor | None
+        self.excess: Tensor
+        self.shift: Tensor
+        self.low: Tensor
+        self.high: Tensor
+        self.weight: Tensor
+        self.bias: Tensor
         grid = None if timesteps is None else torch.tensor(list(timesteps), dtype=torch.float64)
         self.register_buffer("grid", grid, persistent=False)
         for part in ("excess", "shift", "low", "high", "weight", "bias"):

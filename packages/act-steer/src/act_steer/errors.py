@@ -19,3 +19,7 @@ class DegenerateWarning(UserWarning):
 
 class SmallSampleWarning(UserWarning):
     """So few prompts that scales are mostly chance."""
+
+
+class UnboundedWarning(UserWarning):
+    """Maps that scale everywhere, on modules where far activations are amplified."""

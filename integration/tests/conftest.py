@@ -55,6 +55,30 @@ def two_as_one(tmp_path):
     return check
 
 
+WORDS = "the a dog cat sea sat ran on to and one two who what Q : A . ,"
+
+
+@pytest.fixture(scope="session")
+def tiny_llama():
+    """A random Llama of two layers with a tokenizer of few words, and the tokenizer."""
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+    vocabulary = {word: n for n, word in enumerate(["<pad>", "<unk>", *WORDS.split()])}
+    made = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
+    made.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=made, pad_token="<pad>", unk_token="<unk>")
+    config = LlamaConfig(
+        vocab_size=len(vocabulary), hidden_size=32, intermediate_size=48, num_hidden_layers=2,
+        num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=64,
+        pad_token_id=0, bos_token_id=None, eos_token_id=None, initializer_range=0.3,
+    )  # fmt: skip
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = LlamaForCausalLM(config)
+    return model.eval().requires_grad_(False), tokenizer
+
+
 @pytest.fixture
 def texts():
     """A function from a tour's page to the prose of each of its tabs."""

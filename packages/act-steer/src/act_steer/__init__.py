@@ -14,6 +14,7 @@ from act_steer.errors import (
 from act_steer.fit import fit
 from act_steer.modules import select
 from act_steer.moments import Moments
+from act_steer.ot import FullGaussianTransport
 from act_steer.pooling import pool
 from act_steer.quality import Quality, quality, wasserstein2
 from act_steer.quantile import QuantileTransport
@@ -33,6 +34,7 @@ __all__ = [
     "AurA",
     "ChainTransport",
     "DegenerateWarning",
+    "FullGaussianTransport",
     "GaussianTransport",
     "LinearTransport",
     "MeanTransport",

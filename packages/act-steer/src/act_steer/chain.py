@@ -54,6 +54,10 @@ class ChainTransport:
             z = part(z, strength)
         return z
 
+    def inside(self, z: Tensor) -> Tensor:
+        """Which activations the first part moves."""
+        return self.parts[0].inside(z)
+
     def w2(self, strength: float = 1.0) -> Tensor:
         """Not known in closed form."""
         raise ValueError("a composed map has no closed-form report: report its parts")

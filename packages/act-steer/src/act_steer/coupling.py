@@ -89,12 +89,7 @@ def sorted_columns(name: str, samples: Samples, weights: Samples | None) -> Sort
     Raises:
         ValueError: if the shape is another, there is no row, or a value is not finite.
     """
-    rows = samples if isinstance(samples, Tensor) else torch.as_tensor(np.asarray(samples))
-    rows = rows.detach().to("cpu")
-    if rows.ndim != 2 or 0 in rows.shape or not rows.is_floating_point():
-        got = f"{tuple(rows.shape)} of {rows.dtype}"
-        raise ValueError(f"{name} must be (samples, neurons), floats, at least one of each: {got}")
-    rows = rows if rows.dtype == torch.float64 else rows.float()
+    rows = _rows(name, samples)
     share = None if weights is None else _shares(name, weights, len(rows))
     if share is not None:
         rows, share = rows[torch.from_numpy(share > 0)], share[share > 0]
@@ -151,6 +146,39 @@ def columns_of(grid: Grid | None, which: slice) -> Grid | None:
     if grid is None or grid.width.ndim == 1:
         return grid
     return Grid(grid.left[which], grid.right[which], grid.width[which])
+
+
+def aligned_rows(
+    A: Samples, B: Samples, weights: tuple[Samples | None, Samples | None] | None
+) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+    """Both samples in float64, unsorted, and their weights, each adding up to 1.
+
+    Raises:
+        ValueError: if a shape, value or weight is wrong, or the two have other neurons.
+    """
+    rows = (_rows("A", A).double(), _rows("B", B).double())
+    if rows[0].shape[1] != rows[1].shape[1]:
+        widths = f"{rows[0].shape[1]} and {rows[1].shape[1]}"
+        raise ValueError(f"A and B must have the same neurons, got {widths} columns")
+    if not all(torch.isfinite(each).all() for each in rows):
+        raise ValueError("A or B has a value that is NaN or infinite")
+    given = weights or (None, None)
+    every = [np.ones(len(r)) if w is None else w for r, w in zip(rows, given, strict=True)]
+    first, second = (
+        torch.from_numpy(_shares(name, w, len(r)))
+        for name, w, r in zip("AB", every, rows, strict=True)
+    )
+    return rows, (first, second)
+
+
+def _rows(name: str, samples: Samples) -> Tensor:
+    """A sample as float32 or float64 on the CPU, its shape checked."""
+    rows = samples if isinstance(samples, Tensor) else torch.as_tensor(np.asarray(samples))
+    rows = rows.detach().to("cpu")
+    if rows.ndim != 2 or 0 in rows.shape or not rows.is_floating_point():
+        got = f"{tuple(rows.shape)} of {rows.dtype}"
+        raise ValueError(f"{name} must be (samples, neurons), floats, at least one of each: {got}")
+    return rows if rows.dtype == torch.float64 else rows.float()
 
 
 def _take(values: Array, index: Array) -> Array:

@@ -16,6 +16,7 @@ from act_steer.aura import AurA
 from act_steer.chain import ChainTransport
 from act_steer.errors import SteeringFileError
 from act_steer.moments import Moments
+from act_steer.ot import FullGaussianTransport
 from act_steer.quantile import QuantileTransport
 from act_steer.transport import (
     AffineTransport,
@@ -35,6 +36,7 @@ KINDS = (
     GaussianTransport,
     AurA,
     QuantileTransport,
+    FullGaussianTransport,
 )
 _BY_NAME = {kind.method: kind for kind in KINDS}
 _MOMENTS = [f.name for f in fields(Moments) if f.name not in ("n", "m")]

@@ -19,7 +19,7 @@ class Quality:
     Args:
         strengths: the strengths, S of them.
         w2: distance of the moved source from the target, ``(S, D)``, float64.
-        coverage: share of the source that the map reaches at all, ``(D,)``.
+        coverage: share of the source inside the support, ``(D,)``.
     """
 
     strengths: tuple[float, ...]
@@ -61,12 +61,7 @@ def quality(
     rows = rows.detach().cpu().double()
     moved = [transport(rows, strength) for strength in strengths]
     columns = [wasserstein2(each, B) for each in moved]
-    probe = transport(rows, 1.0)
-    inside = getattr(transport, "low", None), getattr(transport, "high", None)
-    if inside[0] is None or inside[1] is None:
-        reached = (probe != rows).double().mean(0)
-    else:
-        reached = ((rows >= inside[0]) & (rows <= inside[1])).double().mean(0)
+    reached = transport.inside(rows).double().mean(0)
     return Quality(tuple(float(s) for s in strengths), torch.stack(columns), reached)
 
 

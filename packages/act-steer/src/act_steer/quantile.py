@@ -89,7 +89,11 @@ class QuantileTransport:
         moved = (wide + strength * step).to(z.dtype)
         if self.clamp:
             return moved
-        return torch.where((wide >= self.low) & (wide <= self.high), moved, z)
+        return torch.where(self.inside(wide), moved, z)
+
+    def inside(self, z: Tensor) -> Tensor:
+        """Which activations ``(..., D)`` are in the support, its ends included."""
+        return (z >= self.low) & (z <= self.high)
 
     def _map(self, z: Tensor) -> Tensor:
         """Interpolate between knots, ``(D, N) -> (D, N)``."""

@@ -246,17 +246,16 @@ class _Session:
     def count_inside(self, key: str, x: Tensor, mask: Tensor | None, module: nn.Module) -> None:
         """Count the source activations that a map reaches, by neuron."""
         transport = self.maps[key]
-        low, high = getattr(transport, "low", None), getattr(transport, "high", None)
-        if low is None or high is None or transport.moments is None:
+        if transport.moments is None:
             return
         tokens = as_tokens(x.detach(), module)
         if axis_of(x, module) == 1 and self.recipe.spatial == "pooled":
             tokens, mask = tokens.float().mean(1), None
         flat = tokens[mask.to(x.device)] if mask is not None and tokens.ndim == 3 else tokens
-        flat = flat.flatten(0, -2).to(low.dtype)
-        reached = (flat >= low.to(x.device)) & (flat <= high.to(x.device))
-        count, total = self.inside.get(key, (torch.zeros(transport.dim), 0))
-        self.inside[key] = (count + reached.sum(0).cpu(), total + len(flat))
+        flat = flat.flatten(0, -2)
+        reached = transport.to(x.device).inside(flat).sum(0).cpu()
+        count, total = self.inside.get(key, (torch.zeros_like(reached), 0))
+        self.inside[key] = (count + reached, total + len(flat))
 
     def result(self) -> dict[str, Transport]:
         """The maps, with the coverage of the source's tokens."""

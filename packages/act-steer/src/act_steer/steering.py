@@ -1,6 +1,7 @@
 """All maps of a model together: to restrict, negate, compose, report and keep."""
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -9,8 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from act_steer.apply import Attachment, Guidance, Mode, Strength, apply, attach
 from act_steer.chain import ChainTransport
 from act_steer.files import Setting, read_maps, write_maps
+from act_steer.move import Spatial
 from act_steer.report import Report
 from act_steer.transport import AffineTransport, Transport
 
@@ -63,6 +66,30 @@ class Steering(Mapping[str, Transport]):
         methods = "/".join(sorted({t.method for t in self.maps.values()}))
         neurons = sum(t.dim for t in self.maps.values())
         return f"{methods} maps of {len(self)} modules, {neurons} neurons"
+
+    def apply(
+        self,
+        model: Any,
+        *,
+        strength: Strength = 1.0,
+        mode: Mode = "hook",
+        spatial: Spatial | None = None,
+        cfg: Guidance = "both",
+    ) -> AbstractContextManager[Attachment]:
+        """Steer a model inside a ``with`` block; see `act_steer.apply`."""
+        return apply(self, model, strength=strength, mode=mode, spatial=spatial, cfg=cfg)
+
+    def attach(
+        self,
+        model: Any,
+        *,
+        strength: Strength = 1.0,
+        mode: Mode = "hook",
+        spatial: Spatial | None = None,
+        cfg: Guidance = "both",
+    ) -> Attachment:
+        """Steer a model until ``remove()``; see `act_steer.attach`."""
+        return attach(self, model, strength=strength, mode=mode, spatial=spatial, cfg=cfg)
 
     def restrict(self, *, top: float | int) -> "Steering":
         """Keep the neurons that gain most, and leave the others alone.

@@ -44,6 +44,10 @@ class Transport(Protocol):
         """Move activations ``(..., D)``; same shape and type, a new tensor unless strength is 0."""
         ...
 
+    def inside(self, z: Tensor) -> Tensor:
+        """Which activations ``(..., D)`` are in the support."""
+        ...
+
     def to(self, device: torch.device | str) -> Self:
         """The same map with its tensors on a device."""
         ...
@@ -135,7 +139,11 @@ class AffineTransport:
         moved = (wide + (gain * at + step)).to(z.dtype)  # the step is added, to round it once
         if self.clamp or not self.bounded:
             return moved
-        return torch.where((wide >= self.low) & (wide <= self.high), moved, z)
+        return torch.where(self.inside(wide), moved, z)
+
+    def inside(self, z: Tensor) -> Tensor:
+        """Which activations ``(..., D)`` are in the support, its ends included."""
+        return (z >= self.low) & (z <= self.high)
 
     def w2(self, strength: float = 1.0) -> Tensor:
         """Wasserstein-2 distance of the moved source from the target, ``(D,)``, in closed form.

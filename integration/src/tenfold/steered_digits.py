@@ -91,30 +91,27 @@ def fit(
         fitted: samples of each style; both start from the same noise.
         seed: of the noise.
         sampler_steps: of DDIM.
-        shuffled: the control: which samples are source and which are target is drawn by lot.
+        shuffled: the control: what is source and what is target is drawn by lot.
         **options: as for `act_steer.diffusion.fit_denoiser`.
 
     Raises:
         ValueError: if the task is unknown.
     """
-    source, target = styles_of(task)
-    classes = torch.cat([classes_of(source, fitted), classes_of(target, fitted)])
     noise = noise_of(fitted, seed)
-    is_source = torch.arange(2 * fitted) < fitted
+    classes = torch.cat([classes_of(style, fitted) for style in styles_of(task)])
+    rows = torch.arange(2 * fitted)
     if shuffled:
-        lot = torch.randperm(2 * fitted, generator=torch.Generator().manual_seed(seed))
-        is_source = is_source[lot]
+        rows = torch.randperm(2 * fitted, generator=torch.Generator().manual_seed(seed))
     model = diffusion.load()
-    sampler = diffusion.scheduler("ddim", sampler_steps)
-    denoise = diffusion.conditioned(model, classes)
-    start = torch.cat([noise, noise])
-    return fit_denoiser(
-        model,
-        lambda: diffusion.sample(denoise, sampler, start),
-        is_source,
-        steps=steps,
-        **options,
-    )
+
+    def sampler(rows: Tensor) -> Callable[[], Tensor]:
+        denoise = diffusion.conditioned(model, classes[rows])
+        return lambda: diffusion.sample(
+            denoise, diffusion.scheduler("ddim", sampler_steps), noise[rows % fitted]
+        )
+
+    halves = sampler(rows[:fitted]), sampler(rows[fitted:])
+    return fit_denoiser(model, *halves, steps=steps, progress=False, **options)
 
 
 def sweep(

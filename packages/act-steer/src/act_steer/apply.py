@@ -49,8 +49,8 @@ def apply(
         spatial: the rule of outputs with channels in front: ``"pooled"`` shifts a whole channel
             by what its mean is moved by, ``"pointwise"`` moves every pixel. None takes what the
             steering was fitted with.
-        cfg: ``"cond"`` moves only the second half of a batch, where diffusers puts the
-            conditional rows of classifier-free guidance.
+        cfg: ``"cond"`` moves only the conditional half of a batch that classifier-free guidance
+            doubled: the last one, or what the steering was fitted with.
 
     Yields:
         The attachment, whose ``strength`` can be set anew. A key-value cache that is filled
@@ -139,9 +139,9 @@ def attach(
     for output, move in moves.items():
         path, _, index = output.partition(":")
         by_path.setdefault(path, {})[int(index) if index else None] = move
-    changes = {
-        path: Change(steering, parts, clock, cfg == "cond") for path, parts in by_path.items()
-    }
+    known = getattr(steering, "metadata", {}).get("conditional")
+    half = None if cfg == "both" else known or "last"
+    changes = {path: Change(steering, parts, clock, half) for path, parts in by_path.items()}
     for path in changes:
         refuse_twice(module_at(net, path), steering, path)
     attachment = Attachment(moves, strength)

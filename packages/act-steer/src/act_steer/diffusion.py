@@ -7,86 +7,80 @@ another number of steps, or a batch of several timesteps takes the nearest one t
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import copy
+import threading
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from tqdm import tqdm
 
-from act_steer.errors import NoModuleMatched
-from act_steer.hooks import Clock, part, replaced
-from act_steer.move import CHANNELS_FIRST, Move, Spatial, channel_axis
-from act_steer.sites import Site, module_at, network_of, refuse_compiled, width_of
+from act_steer.hooks import Clock
+from act_steer.modules import StopForward, by_module, select
+from act_steer.move import Spatial
+from act_steer.runs import Method, Order, Recipe, Run, TargetPath, fit_runs
+from act_steer.sites import Site, network_of, refuse_compiled
 from act_steer.steering import Steering
-from act_steer.transport import (
-    AffineTransport,
-    GaussianTransport,
-    LinearTransport,
-    MeanTransport,
-    Support,
-)
+from act_steer.transport import Support
 
 Steps = Literal["each", "first"]
 Half = Literal["last", "first"]
-METHODS: dict[str, type[AffineTransport]] = {
-    kind.method: kind for kind in (LinearTransport, MeanTransport, GaussianTransport)
-}
-PRESETS = {
-    "norms": r"norm\w*(\.\d+)?$",
-    "blocks": r"(^|\.)(transformer_blocks|single_transformer_blocks|resnets|attentions)\.\d+$",
-}
+Sampler = Callable[[], object]
 
 
 def fit_denoiser(
     denoiser: nn.Module,
-    sample: Callable[[], object],
-    is_source: Tensor,
+    source: Sampler | Sequence[Sampler],
+    target: Sampler | Sequence[Sampler],
     *,
     modules: str | Sequence[str] = "norms",
-    method: str = "linear",
+    method: Method = "linear",
     steps: Steps = "each",
-    order: Literal["causal", "simultaneous"] = "causal",
-    target_path: Literal["clean", "steered"] = "clean",
-    support: Support = "minmax",
+    order: Order = "causal",
+    target_path: TargetPath = "clean",
+    support: Support | None = None,
     spatial: Spatial = "pooled",
-    cfg: Literal["both", "cond"] = "both",
-    conditional: Half = "last",
+    conditional: Half | None = None,
+    progress: bool | None = None,
+    **options: Any,
 ) -> Steering:
-    """Fit maps from the source rows of a sampled batch to its target rows, in one run.
+    """Fit maps from what some samplers make a denoiser give to what others make it give.
 
-    Every module's output is averaged over its positions, one number a row and channel; the map of
-    a module and a timestep is fitted when the sampler comes by.
+    A module's output is averaged over its positions, one number a row and channel. The samplers
+    run side by side, each once; when all have come to a module at a timestep, its map is fitted.
 
     Args:
-        denoiser: takes an argument ``timestep``, one for all rows or one a row.
-        sample: runs a sampler with the denoiser on B rows; what it returns is dropped.
-        is_source: bool ``(B,)``, the rows that are to become like the others. Batches of 2 B
-            rows are taken for classifier-free guidance: the conditional half is fitted on.
-        modules: ``"norms"``, ``"blocks"`` (the blocks of transformers, the resnets and attentions
-            of a UNet), a regular expression that is searched in the names, or a list of names. A
-            module that gives several tensors gets a map for each, unless a list names one, as
+        denoiser: takes an argument ``timestep``, one for all rows of a call or as many alike.
+        source: runs a sampler, all its steps, with the denoiser; or several that do, for batches.
+            Each starts afresh when it is called, with its own scheduler and noise; the first one
+            is called a second time, for a step.
+        target: the same, for what the source is to become like.
+        modules: what to steer, as `act_steer.select`: ``"norms"``, ``"blocks"``, a pattern, or a
+            list. A module that gives several tensors gets a map for each, unless one is named, as
             ``"transformer_blocks.3:1"``.
-        method: ``"linear"``, ``"mean"`` or ``"gaussian"``.
+        method: ``"linear"``, ``"mean"`` or ``"gaussian"``, as `act_steer.fit`.
         steps: ``"each"``, a map for every timestep; ``"first"``, maps from the first call of the
             denoiser, to be used at all timesteps, as the paper's release has it.
-        order: ``"causal"``, source rows go on as they were moved by the maps fitted so far, over
-            modules and timesteps; ``"simultaneous"``, they go on as they are.
-        target_path: ``"clean"``, target rows go on as they are; ``"steered"``, as source rows.
-        support: of the maps, as for their ``fit``; pooled numbers make the interval.
-        spatial: the rule for channels in front that the maps are fitted and applied with.
-        cfg: ``"cond"`` moves only the conditional half, in the fit and when applied.
-        conditional: which half of a doubled batch that is.
+        order: ``"causal"``, the source goes on as moved by the maps fitted so far, over modules
+            and timesteps; ``"simultaneous"``, it goes on as it is.
+        target_path: ``"clean"``, the target goes on as it is; ``"steered"``, as the source.
+        support: where maps act, as for their ``fit``; None is the method's own.
+        spatial: the rule for outputs with channels in front, as for `apply`.
+        conditional: for batches doubled by classifier-free guidance, the half with the condition,
+            which alone is fitted on; both are moved. None: batches are not doubled.
+        progress: show a bar; None shows it on a terminal.
+        **options: more arguments for the ``fit`` of the method.
 
     Returns:
         Maps by ``"module@timestep"``, or by module for ``steps="first"``.
 
     Raises:
-        NoModuleMatched: if no module of that name ran.
-        ValueError: if a call mixes timesteps, or has another number of rows.
+        NoModuleMatched: if no module is meant, or one does not run, or twice for a timestep.
+        ValueError: if a call mixes timesteps, or an option is unknown.
 
     Source:
-        Section 3.3 for the causal order; a map for every timestep is ours.
+        Rodriguez et al. 2024, section 3.3 for the causal order; maps by timestep are ours.
 
     Example:
         >>> class Net(nn.Module):
@@ -95,61 +89,20 @@ def fit_denoiser(
         ...         self.norm = nn.GroupNorm(1, 2)
         ...     def forward(self, x, timestep):
         ...         return self.norm(x)
-        >>> net, x = Net(), torch.randn(8, 2, 4, 4)
-        >>> steering = fit_denoiser(net, lambda: [net(x, t) for t in (9, 3)], torch.arange(8) < 4)
-        >>> list(steering)
+        >>> net, x, y = Net(), torch.randn(9, 2, 4, 4), torch.randn(9, 2, 4, 4) + 1
+        >>> def sampler(x):
+        ...     return lambda: [net(x, t) for t in (9, 3)]
+        >>> list(fit_denoiser(net, sampler(x), sampler(y), modules=["norm"]))
         ['norm@9', 'norm@3']
     """
-    for name, value, known in (
-        ("method", method, tuple(METHODS)),
-        ("steps", steps, ("each", "first")),
-        ("order", order, ("causal", "simultaneous")),
-        ("target_path", target_path, ("clean", "steered")),
-        ("spatial", spatial, ("pooled", "pointwise")),
-        ("cfg", cfg, ("both", "cond")),
-        ("conditional", conditional, ("last", "first")),
-    ):
-        if value not in known:
-            raise ValueError(f"{name} must be one of {', '.join(known)}, got {value!r}")
-    is_source = torch.as_tensor(is_source)
-    if is_source.dtype != torch.bool or is_source.ndim != 1:
-        got = f"{is_source.dtype} of shape {tuple(is_source.shape)}"
-        raise ValueError(f"is_source must be bool (B,), got {got}")
-    if bool(is_source.all()) or not bool(is_source.any()):
-        raise ValueError("is_source must name some rows and not all: both sets need samples")
-    refuse_compiled(denoiser)
-    sites = chosen(denoiser, modules)
-    fitter = Fitter(
-        denoiser,
-        is_source,
-        lambda a, b: METHODS[method].fit(a, b, support=support),
-        moved={"causal": is_source if target_path == "clean" else torch.ones_like(is_source)}.get(
-            order
-        ),
-        first=steps == "first",
-        spatial=spatial,
-        both=cfg == "both",
-        conditional=conditional,
-    )
-    maps = fitter.run(sample, sites)
-    if not maps:
-        raise NoModuleMatched(f"none of {', '.join(list(sites)[:5])} ran in the denoiser")
-    return Steering(
-        maps,
-        {
-            "method": method,
-            "modules": modules if isinstance(modules, str) else list(modules),
-            "steps": steps,
-            "order": order,
-            "target_path": target_path,
-            "support": support if isinstance(support, str) else list(support),
-            "spatial": spatial,
-            "cfg": cfg,
-            "conditional": conditional,
-            "n": int(is_source.sum()),
-            "m": int((~is_source).sum()),
-        },
-    )
+    half = None if conditional is None else _Halves(conditional)
+    runs = [
+        Run(sampler, side == "source")
+        for side, samplers in (("source", source), ("target", target))
+        for sampler in ([samplers] if callable(samplers) else samplers)
+    ]
+    recipe = Recipe(method, order, target_path, support, half, spatial, options)
+    return _fit(denoiser, runs, recipe, modules, steps, conditional, progress)
 
 
 def fit_pipeline(
@@ -158,19 +111,42 @@ def fit_pipeline(
     target: Sequence[Any],
     *,
     argument: str = "prompt",
+    batch_size: int = 8,
     seed: int = 0,
     call: Mapping[str, Any] | None = None,
+    modules: str | Sequence[str] = "norms",
+    method: Method = "linear",
+    steps: Steps = "each",
+    order: Order = "causal",
+    target_path: TargetPath = "clean",
+    support: Support | None = None,
+    spatial: Spatial = "pooled",
+    conditional: Half | None = None,
+    progress: bool | None = None,
     **options: Any,
 ) -> Steering:
     """Fit maps on a pipeline of diffusers: what it does for some prompts, to become like others.
 
+    Classifier-free guidance is seen by the number of rows: then the conditional half is fitted on.
+
     Args:
-        pipe: has a ``unet`` or a ``transformer``, and takes a list of generators.
+        pipe: has a ``unet`` or a ``transformer``, a ``scheduler``, and takes a list of generators.
         source: prompts, a row each.
         target: prompts, a row each; their number may differ.
         argument: of the pipeline that takes them: ``"prompt"``, or ``"class_labels"``.
+        batch_size: prompts a call; all calls go on side by side, so memory grows with their number.
         seed: of the noise: row i of either list starts from the noise of ``seed + i``.
         call: more arguments of the pipeline, as ``num_inference_steps`` and ``guidance_scale``.
+        modules: as for `fit_denoiser`, in the denoiser.
+        method: as for `fit_denoiser`.
+        steps: as for `fit_denoiser`.
+        order: as for `fit_denoiser`.
+        target_path: as for `fit_denoiser`.
+        support: as for `fit_denoiser`.
+        spatial: as for `fit_denoiser`.
+        conditional: half of a doubled batch that has the condition; None: the first of a
+            ``DiTPipeline``, the last of all others.
+        progress: as for `fit_denoiser`.
         **options: as for `fit_denoiser`.
 
     Returns:
@@ -181,180 +157,147 @@ def fit_pipeline(
         TypeError: if the pipeline has no denoiser.
 
     Source:
-        Row i of both lists starting from one noise is ours.
+        Rodriguez et al. 2024, section 5; row i of both lists starting from one noise is ours.
     """
-    if not len(source) or not len(target):
-        raise ValueError(f"both lists need prompts, got {len(source)} and {len(target)}")
-    denoiser = network_of(pipe)
-    rows = [*range(len(source)), *range(len(target))]
-    arguments = {
-        argument: [*source, *target],
-        "generator": [torch.Generator().manual_seed(seed + row) for row in rows],
-        **(call or {}),
-    }
-    is_source = torch.arange(len(rows)) < len(source)
-    if type(pipe).__name__ == "DiTPipeline":  # it puts the conditional rows first
-        options = {"conditional": "first", **options}
-    return fit_denoiser(denoiser, lambda: pipe(**arguments), is_source, **options)
+    if not len(source) or not len(target) or batch_size < 1:
+        got = f"{len(source)} and {len(target)} prompts and batch_size={batch_size}"
+        raise ValueError(f"both lists need prompts and batch_size must be at least 1, got {got}")
+    if conditional is None:
+        conditional = "first" if type(pipe).__name__ == "DiTPipeline" else "last"
+    half = _Halves(conditional, known=threading.local())
+
+    def sampler(prompts: Sequence[Any], first: int) -> Sampler:
+        def run() -> object:
+            half.known.rows = len(prompts)
+            own = copy.copy(pipe)  # the scheduler keeps count of its steps
+            own.scheduler = copy.deepcopy(pipe.scheduler)
+            own.set_progress_bar_config(disable=True)
+            noise = [torch.Generator().manual_seed(seed + first + n) for n in range(len(prompts))]
+            return own(**{argument: list(prompts), "generator": noise, **(call or {})})
+
+        return run
+
+    runs = [
+        Run(sampler(prompts[first : first + batch_size], first), side == "source")
+        for side, prompts in (("source", source), ("target", target))
+        for first in range(0, len(prompts), batch_size)
+    ]
+    recipe = Recipe(method, order, target_path, support, half, spatial, options)
+    return _fit(network_of(pipe), runs, recipe, modules, steps, conditional, progress)
 
 
-class _Enough(Exception):  # noqa: N818
-    """The first call of the denoiser is over, and no more is needed."""
+class _Halves:
+    """Averages over positions; of a doubled batch, both halves count as the conditional one.
 
-
-class Fitter:
-    """Fits maps as their modules run, and moves the rows that go on moved.
+    Every sample then counts twice, which changes no map.
 
     Args:
-        denoiser: the model.
-        is_source: bool ``(B,)``.
-        fit: ``(source (n, D), target (m, D)) -> map``.
-        moved: bool ``(B,)``, the rows that go on moved; None for none.
-        first: stop after the denoiser's first call.
-        spatial: rule of outputs with channels in front.
-        both: move both halves of a doubled batch.
-        conditional: which half of it is fitted on.
+        conditional: which half that is.
+        known: holds the rows that this thread's batch has undoubled; None: all are doubled.
     """
 
-    def __init__(
-        self,
-        denoiser: nn.Module,
-        is_source: Tensor,
-        fit: Callable[[Tensor, Tensor], Any],
-        *,
-        moved: Tensor | None,
-        first: bool,
-        spatial: Spatial,
-        both: bool,
-        conditional: Half,
-    ) -> None:
-        self.denoiser, self.is_source, self.fit = denoiser, is_source, fit
-        self.row_moved, self.first, self.spatial = moved, first, spatial
-        self.both, self.conditional = both, conditional
-        self.clock = Clock(denoiser)
-        self.maps: dict[str, Any] = {}
+    def __init__(self, conditional: Half, known: Any = None) -> None:
+        if conditional not in ("last", "first"):
+            raise ValueError(f'conditional must be "last" or "first", got {conditional!r}')
+        self.conditional, self.known = conditional, known
 
-    def run(self, sample: Callable[[], object], sites: Mapping[str, Site]) -> dict[str, Any]:
-        """Run the sampler with hooks on the modules, and return the maps."""
-        undo = [self.denoiser.register_forward_pre_hook(self.clock, with_kwargs=True)]
+    def __call__(self, tokens: Tensor, mask: Tensor) -> Tensor:
+        """Pool ``(B, K, D)`` to ``(B, D)``."""
+        pooled = tokens.mean(1)
+        if self.known is not None and len(tokens) != 2 * self.known.rows:
+            return pooled
+        halves = pooled.chunk(2)
+        return torch.cat([halves[0 if self.conditional == "first" else 1]] * 2)
+
+
+def _fit(
+    denoiser: nn.Module,
+    runs: list[Run],
+    recipe: Recipe,
+    modules: str | Sequence[str],
+    steps: Steps,
+    conditional: Half | None,
+    progress: bool | None,
+) -> Steering:
+    if steps not in ("each", "first"):
+        raise ValueError(f'steps must be "each" or "first", got {steps!r}')
+    if recipe.spatial not in ("pooled", "pointwise"):
+        raise ValueError(f'spatial must be "pooled" or "pointwise", got {recipe.spatial!r}')
+    refuse_compiled(denoiser)
+    outputs = tensors_of(denoiser, select(denoiser, modules), runs[0].call)
+    clock, seen = Clock(denoiser), set[float]()
+    handle = denoiser.register_forward_pre_hook(clock, with_kwargs=True)
+    hidden = None if progress is None else not progress
+    with tqdm(desc="fit", unit="timestep", disable=hidden) as bar:
+
+        def key(output: str) -> str:
+            timestep = clock.only()
+            if timestep not in seen:
+                seen.add(timestep)
+                bar.update()
+            site = Site.parse(output)
+            return str(Site(site.path, site.index, timestep if steps == "each" else None))
+
         try:
-            for site in sites.values():
-                module = module_at(self.denoiser, site.path)
-                undo.append(module.register_forward_hook(self.hook(site)))
-            if self.first:
-                undo.append(self.denoiser.register_forward_hook(_stop))
-            with torch.no_grad():
-                sample()
-        except _Enough:
-            pass
+            first = steps == "first"
+            maps = fit_runs(denoiser, runs, outputs, recipe, key=key, stop=first, progress=False)
         finally:
-            for handle in undo:
-                handle.remove()
-        return self.maps
-
-    def hook(self, site: Site) -> Callable[[nn.Module, Any, Any], Any]:
-        """Return the forward hook of one module."""
-
-        def fit_and_move(module: nn.Module, args: Any, output: Any) -> Any:
-            for index in indices(output, site.index):
-                output_site = Site(site.path, index, self.timestep())
-                z = part(output, index, output_site.output)
-                output = replaced(output, index, self.step(module, output_site, z))
-            return output
-
-        return fit_and_move
-
-    def timestep(self) -> float | None:
-        """The timestep of this call, None where maps are for all of them."""
-        t = self.clock.timestep
-        if t is None:
-            raise ValueError("a module ran outside the denoiser: its timestep is not known")
-        if bool((t != t.reshape(-1)[0]).any()):
-            raise ValueError(f"the rows of one call must have one timestep, got {t.tolist()}")
-        return None if self.first else float(t.reshape(-1)[0])
-
-    def step(self, module: nn.Module, site: Site, z: Tensor) -> Tensor:
-        """Fit the map of this module and timestep, unless it is there; return what goes on."""
-        halves, fitted = self.halves(z, site)
-        if str(site) not in self.maps:
-            pooled = positions_mean(z[fitted], module)  # (B, D)
-            source = self.is_source.to(z.device)
-            transport = self.fit(pooled[source].cpu(), pooled[~source].cpu())
-            self.maps[str(site)] = transport
-        if self.row_moved is None:
-            return z
-        rows = self.row_moved.to(z.device).nonzero().flatten()
-        rows = torch.cat([rows + half.start for half in halves])
-        move = Move([self.maps[str(site)]], spatial=self.spatial, module=module, name=str(site))
-        return z.index_copy(0, rows, move(z[rows]))
-
-    def halves(self, z: Tensor, site: Site) -> tuple[list[slice], slice]:
-        """Return the parts of the batch that are moved, and the one that is fitted on."""
-        n = len(self.is_source)
-        if len(z) == n:
-            return [slice(0, n)], slice(0, n)
-        if len(z) != 2 * n:
-            raise ValueError(
-                f"{site.output} gives {len(z)} rows for {n} samples; {n}, or {2 * n} with "
-                "classifier-free guidance, can be told apart"
-            )
-        fitted = slice(0, n) if self.conditional == "first" else slice(n, 2 * n)
-        return ([slice(0, n), slice(n, 2 * n)] if self.both else [fitted]), fitted
+            handle.remove()
+    return Steering(
+        maps,
+        {
+            "method": recipe.name,
+            "steps": steps,
+            "order": recipe.order,
+            "target_path": recipe.target_path,
+            "support": list(recipe.support)
+            if isinstance(recipe.support, tuple)
+            else recipe.support,
+            "spatial": recipe.spatial,
+            "conditional": conditional,
+            "model": type(denoiser).__name__,
+        },
+    )
 
 
-def chosen(denoiser: nn.Module, modules: str | Sequence[str]) -> dict[str, Site]:
-    """Return the sites that are asked for, by name; whether they run is not known yet.
+def tensors_of(denoiser: nn.Module, outputs: Sequence[str], sampler: Sampler) -> list[str]:
+    """Return the outputs with an index for every tensor of those that are tuples.
 
     Args:
         denoiser: the model.
-        modules: as for `fit_denoiser`.
+        outputs: ``path`` or ``path:index``.
+        sampler: is run until the denoiser has been called once.
 
-    Raises:
-        NoModuleMatched: if a regular expression fits no module, or a list is empty.
-        ValueError: if a list names a module that is not there.
-
-    Example:
-        >>> list(chosen(nn.Sequential(nn.Linear(2, 2), nn.ReLU()), "0"))
-        ['0']
+    Source:
+        Ours.
     """
-    if isinstance(modules, str):
-        pattern = re.compile(PRESETS.get(modules, modules))
-        names = [name for name, _ in denoiser.named_modules() if name and pattern.search(name)]
-    else:
-        names = list(modules)
-    if not names:
-        kinds = ", ".join(name for name, _ in list(denoiser.named_modules())[1:6])
-        raise NoModuleMatched(f"{modules!r} fits no module; the first are {kinds}")
-    sites = {name: Site.parse(name) for name in names}
-    for site in sites.values():
-        module_at(denoiser, site.path)
-    return sites
+    found: dict[str, list[str]] = {}
 
+    def note(path: str, names: list[str], output: Any) -> None:
+        items = list(output.values()) if isinstance(output, Mapping) else output
+        if isinstance(items, tuple | list) and names == [path]:
+            names = [f"{path}:{n}" for n, item in enumerate(items) if isinstance(item, Tensor)]
+        found[path] = names
 
-def indices(output: Any, index: int | None) -> Iterable[int | None]:
-    """Return which tensors of an output get a map: the one that is named, or every one."""
-    if index is not None or isinstance(output, Tensor):
-        return [index]
-    items = list(output.values()) if isinstance(output, Mapping) else output
-    if not isinstance(items, tuple | list):
-        return [None]
-    return [n for n, item in enumerate(items) if isinstance(item, Tensor)]
+    def stop(*_: object) -> None:
+        raise StopForward
 
+    handles = [denoiser.register_forward_hook(stop)]
+    paths = by_module(outputs)
+    for path, names in paths.items():
 
-def positions_mean(z: Tensor, module: nn.Module | None = None) -> Tensor:
-    """Return activations averaged over all axes but rows and channels, ``(B, D)``, in float32.
+        def hook(
+            _m: nn.Module, _a: Any, output: Any, path: str = path, names: list[str] = names
+        ) -> None:
+            note(path, names, output)
 
-    Example:
-        >>> positions_mean(torch.arange(8.0).reshape(1, 2, 2, 2))
-        tensor([[1.5000, 5.5000]])
-    """
-    z = z if z.dtype == torch.float64 else z.float()
-    if z.ndim < 3:
-        return z
-    width = None if module is None else width_of(module)
-    axis = channel_axis(z.shape, isinstance(module, CHANNELS_FIRST), width)
-    return z.flatten(2).mean(2) if axis == 1 else z.flatten(1, -2).mean(1)
-
-
-def _stop(module: nn.Module, args: Any, output: Any) -> None:
-    raise _Enough
+        handles.append(denoiser.get_submodule(path).register_forward_hook(hook))
+    try:
+        with torch.no_grad():
+            sampler()
+    except StopForward:
+        pass
+    finally:
+        for handle in handles:
+            handle.remove()
+    return [name for path, names in paths.items() for name in found.get(path, names)]

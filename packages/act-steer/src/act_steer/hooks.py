@@ -44,6 +44,19 @@ class Clock:
             raise ValueError(f"the denoiser was called without {self.name}")
         self.timestep = torch.as_tensor(value).detach()
 
+    def only(self) -> float:
+        """Return the timestep that all rows of the call have.
+
+        Raises:
+            ValueError: if they differ, or the denoiser was not called.
+        """
+        if self.timestep is None:
+            raise ValueError("a module ran outside the denoiser: its timestep is not known")
+        t = self.timestep.reshape(-1)
+        if bool((t != t[0]).any()):
+            raise ValueError(f"the rows of one call must have one timestep, got {t.tolist()}")
+        return float(t[0])
+
 
 class Change:
     """Moves the outputs of one module; called as a forward hook is.
@@ -52,7 +65,7 @@ class Change:
         owner: the steering that the maps belong to.
         moves: by index of the output; None stands for an output that is a tensor.
         clock: what knows the timestep, where a map depends on it.
-        conditional: move only the second half of the rows.
+        half: move only this half of the rows, ``"last"`` or ``"first"``; None moves all.
     """
 
     def __init__(
@@ -60,10 +73,10 @@ class Change:
         owner: object,
         moves: Mapping[int | None, Move],
         clock: Clock | None,
-        conditional: bool,
+        half: str | None = None,
     ) -> None:
         self.owner, self.moves = owner, dict(moves)
-        self.clock, self.conditional = clock, conditional
+        self.clock, self.half = clock, half
 
     def __call__(self, module: nn.Module, args: Any, output: Any) -> Any:
         """Return the output with what is steered of it moved; nothing is written in place."""
@@ -78,12 +91,14 @@ class Change:
             if self.clock is None or self.clock.timestep is None:
                 raise ValueError(f"{move.name} ran outside the denoiser: its timestep is not known")
             rows = move.rows_of(self.clock.timestep, len(z))
-        if not self.conditional:
+        if self.half is None:
             return move(z, rows)
-        half = len(z) // 2
         if len(z) % 2:
             raise ValueError(f'cfg="cond" needs batches of two halves, {move.name} gave {len(z)}')
-        return torch.cat([z[:half], move(z[half:], None if rows is None else rows[half:])])
+        n = len(z) // 2
+        part = slice(n, None) if self.half == "last" else slice(n)
+        moved = move(z[part], None if rows is None else rows[part])
+        return torch.cat([z[:n], moved] if self.half == "last" else [moved, z[n:]])
 
 
 class SteeredModule(nn.Module):
@@ -135,11 +150,15 @@ def part(output: Any, index: int | None, name: str) -> Tensor:
     if isinstance(output, Tensor) and index in (None, 0):
         return output
     items = list(output.values()) if isinstance(output, Mapping) else output
-    if index is not None and isinstance(items, tuple | list) and index < len(items):
-        if isinstance(found := items[index], Tensor):
-            return found
+    several = isinstance(items, (tuple, list))
+    if (
+        several
+        and index is not None
+        and isinstance(found := dict(enumerate(items)).get(index), Tensor)
+    ):
+        return found
     kind = type(output).__name__
-    if isinstance(items, tuple | list):
+    if several:
         kind += f" of {', '.join(type(item).__name__ for item in items)}"
     path = name.partition(":")[0]
     raise TypeError(f"{path} gives {kind}: name a tensor of it, as {path}:0, got {name!r}")

@@ -218,6 +218,8 @@ class Move(nn.Module):
         Raises:
             ValueError: if rows of different timesteps cannot be told apart.
         """
+        if self.grid is None:
+            raise ValueError(f"{self.name} has one map for all timesteps")
         t = timestep.reshape(-1).to(self.grid.device, torch.float64)
         if len(t) not in (1, batch):
             if batch % len(t) or bool((t != t[0]).any()):

@@ -165,7 +165,8 @@ class QuantileTransport:
             B: target activations, ``(m, D)``.
             weights: of the rows of A and of B; None weighs all alike.
             support: as `AffineTransport.fit`; None is minmax.
-            knots: at most this many; with n or more, and no weights, a knot a source sample.
+            knots: at most this many, and two for the ends where there are more samples; with n or
+                more, and no weights, a knot a source sample.
             resolution: as `AffineTransport.fit`.
 
         Raises:
@@ -197,13 +198,18 @@ def _knots(source: Sorted, target: Sorted, count: int) -> tuple[Array, Array]:
     """Means of ``count`` equal shares of the source and of what is coupled with them, ``(D, K)``.
 
     A knot stands for the levels between k / K and (k + 1) / K; the shares of equal source values
-    are joined, so that the map is a function.
+    are joined, so that the map is a function. Where a share holds several samples, the two ends are
+    knots as well, ``(D, K + 2)``.
     """
     ends = np.arange(1, count + 1) / count
     shares = Sorted(np.broadcast_to(ends, (len(source.values), count)), None)
     x = _share_means(shares, source, count)
     y = _share_means(shares, target, count)
-    same = np.diff(x, axis=1) <= 0
+    if count < source.count:
+        x, y = (
+            np.hstack([s.values[:, :1], k, s.values[:, -1:]]) for s, k in ((source, x), (target, y))
+        )
+    same = np.diff(x, axis=1) <= 1e-12 * np.abs(x).max(1, keepdims=True)
     for column in np.flatnonzero(same.any(1)):
         group = np.concatenate([[0], np.cumsum(~same[column])])
         x[column] = np.maximum.accumulate(x[column])

@@ -1,5 +1,6 @@
 import importlib.util
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -55,16 +56,19 @@ def two_as_one(tmp_path):
     return check
 
 
-WORDS = "the a dog cat sea sat ran on to and one two who what Q : A . ,"
+WORDS = "the a dog cat sea sat ran on to and one two who what Q A"
 
 
 @pytest.fixture(scope="session")
 def tiny_llama():
-    """A random Llama of two layers with a tokenizer of few words, and the tokenizer."""
+    """A random Llama of two layers that knows the words of our sentences, and its tokenizer."""
+    from tenfold.data import sentences
     from tokenizers import Tokenizer, models, pre_tokenizers
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-    vocabulary = {word: n for n, word in enumerate(["<pad>", "<unk>", *WORDS.split()])}
+    text = " ".join(path.read_text() for path in sorted(sentences.FOLDER.iterdir()))
+    known = dict.fromkeys([*WORDS.split(), *re.findall(r"\w+|[^\w\s]+", text)])
+    vocabulary = {word: n for n, word in enumerate(["<pad>", "<unk>", *known])}
     made = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
     made.pre_tokenizer = pre_tokenizers.Whitespace()
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=made, pad_token="<pad>", unk_token="<unk>")

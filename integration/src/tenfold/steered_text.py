@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from act_steer import Steering, UnboundedWarning, fit
 from act_steer.apply import StrengthWarning
+from act_steer.transport import Support
 
 from tenfold.data.sentences import Sides, Task, neutral
 from tenfold.text_scores import (
@@ -39,11 +40,11 @@ class Arm:
 
     method: str
     modules: str
-    support: str
+    support: Support
     shuffled: bool = False
 
     def __str__(self) -> str:
-        reach = {"minmax": "", "all": ", anywhere"}.get(self.support, f", {self.support}")
+        reach = {"minmax": "", "all": ", anywhere"}.get(str(self.support), f", {self.support}")
         lot = ", labels by lot" if self.shuffled else ""
         name = {"aura": "AurA"}.get(self.method, self.method.capitalize())
         return f"{name}, {self.modules}{reach}{lot}"

@@ -3,7 +3,6 @@
 import json
 import struct
 
-import numpy as np
 import pytest
 import torch
 from act_steer import (
@@ -305,7 +304,7 @@ def test_composition_moves_by_the_first_then_by_the_second(strength):
     assert torch.equal(both["a"](z, strength), two(one(z, strength), strength))
     assert torch.equal(both["b"](z, strength), one(z, strength))
     assert torch.equal(both["c"](z, strength), two(z, strength))
-    with pytest.raises(ValueError, match="composed"):
+    with pytest.raises(ValueError, match="a chain map without moments"):
         both.restrict(top=1)
 
 
@@ -348,8 +347,8 @@ def test_the_report_adds_up_neurons_and_names_the_best():
     t = LinearTransport.fit(a, b)
     report = Steering({"a.very.long.name": t}).report()
     row = report.rows[0]
-    assert row.before == pytest.approx(float(np.sqrt((t.w2(0.0).double() ** 2).sum())))
-    assert row.after == pytest.approx(float(np.sqrt((t.w2(1.0).double() ** 2).sum())))
+    assert row.before == pytest.approx(float(t.w2(0.0).norm()))
+    assert row.after == pytest.approx(float(t.w2(1.0).norm()))
     assert row.top[0] == 3
     assert (row.n, row.m, row.neurons, row.degenerate, row.coverage) == (20, 30, 5, 0, 1.0)
     assert "a.very.long.name" in str(report)

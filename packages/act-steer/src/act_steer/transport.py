@@ -173,10 +173,12 @@ class AffineTransport:
         good = self.scale >= min_scale
         scale = torch.where(good, 1 / torch.where(good, self.scale, 1.0), 1.0)
         shift = torch.where(good, -self.shift * scale, 0.0)
-        ends = (self.scale * end + self.shift for end in (self.low, self.high))
         low, high = (
-            torch.where(good, e, b) for e, b in zip(ends, (self.low, self.high), strict=True)
+            torch.where(good & torch.isfinite(end), self.scale * end + self.shift, end)
+            for end in (self.low, self.high)
         )
+        slack = 8 * torch.finfo(low.dtype).eps  # a moved end must not be missed by its rounding
+        low, high = low - slack * low.abs(), high + slack * high.abs()
         return AffineTransport(scale, shift, low, high, self.clamp)
 
     def keep(self, neurons: Tensor) -> Self:

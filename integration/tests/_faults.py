@@ -8,6 +8,7 @@ for a signal), the ``events`` that were counted, and what stood on stderr.
 """
 
 import contextlib
+import io
 import json
 import os
 import resource
@@ -91,6 +92,15 @@ def main():
     import torch
 
     torch.set_num_threads(1)  # no pool of threads may exist before a fork
+    from matplotlib import pyplot as plt
+
+    for kind in ("svg", "png"):  # what is loaded here, no child loads again
+        figure, axes = plt.subplots()
+        axes.plot([1, 2], label="a")
+        axes.set(title="Warm", xlabel="x", ylabel="y")
+        figure.legend()
+        figure.savefig(io.BytesIO(), format=kind)
+        plt.close(figure)
     print(json.dumps({"ready": True}), flush=True)
     for line in sys.stdin:
         print(json.dumps(fork(json.loads(line))), flush=True)

@@ -107,10 +107,14 @@ def tables(kind):
     """A small table in the format of an ending."""
     import io
 
-    from arro3.core import Table
+    from arro3.core import Array, DataType, Table
     from arro3.io import write_csv, write_ipc, write_ipc_stream, write_ndjson, write_parquet
 
-    columns = {"n": [1, 2, 3], "x": [0.5, 1.5, 2.5], "label": ["a", "b", "a"]}
+    columns = {
+        "n": Array([1, 2, 3], type=DataType.int64()),
+        "x": Array([0.5, None, 2.5], type=DataType.float64()),
+        "label": Array(["a", None, "a"], type=DataType.utf8()),
+    }
     write = {
         "csv": write_csv, "arrow": write_ipc, "arrows": write_ipc_stream,
         "jsonl": write_ndjson, "parquet": write_parquet,
@@ -184,13 +188,16 @@ READERS = {
     ),
     "homssl: images": (
         "from homssl.demo import read_data\n"
-        "read = lambda p: read_data(p, None, labels_needed=False)", ".npy",
+        "from pathlib import Path\n"
+        "read = lambda p: read_data(Path(p), None, labels_needed=False)", ".npy",
         lambda: npy(np.zeros((4, 6, 6), np.uint8)),
     ),
     "homssl: labels": (
         "import numpy as np\nfrom homssl.demo import read_data\n"
         "np.save('x.npy', np.zeros((6, 4, 4), np.uint8))\n"
-        "read = lambda p: read_data('x.npy', p, labels_needed=True)", ".npy", lambda: npy(Y),
+        "from pathlib import Path\n"
+        "read = lambda p: read_data(Path('x.npy'), Path(p), labels_needed=True)", ".npy",
+        lambda: npy(Y),
     ),
     "homssl: journal": (
         "from pathlib import Path\nfrom homssl.journal import run_cells\n"
@@ -326,9 +333,7 @@ class Reader:
     def stop(self):
         if self.process is not None:
             self.process.kill()
-            self.process.wait()
-            self.process.stdin.close()
-            self.process.stdout.close()
+            self.process.communicate()
             self.process = None
 
 

@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from statistics import mean
+from tokenize import TokenError
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,9 @@ from homssl.synthetic import synthetic_images
 Data = tuple[Tensor, Tensor]
 BASES, DISTANCES = (1, 2, 4), (1, 2, 4, 7)
 GALLERY = 1000
-_NO_ARRAY = (ValueError, TypeError, SyntaxError, RecursionError, MemoryError, OverflowError)
+_NO_ARRAY = (  # what numpy raises on files that hold none
+    ValueError, TypeError, SyntaxError, RecursionError, MemoryError, OverflowError, TokenError,
+)  # fmt: skip
 
 
 def show_identity() -> str:

@@ -62,6 +62,11 @@ def load_state(
         clock = Clock(**state["clock"])
     except TypeError as error:
         raise ValueError(f"the state's clock is malformed: {state['clock']}") from error
+    if "generator" in state:
+        try:  # on another one first: all of the state or nothing
+            torch.Generator().set_state(state["generator"].cpu())
+        except (RuntimeError, TypeError) as error:
+            raise ValueError(f"the state's generator is malformed: {error}") from error
     with torch.no_grad():
         for mine, stored in pairs:
             local(mine).copy_(local(stored))

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 
+import pytest
 from tenfold.study import read_journal, run_tasks
 
 
@@ -55,3 +56,10 @@ def test_a_killed_study_goes_on_where_it_was(tmp_path):
     subprocess.run([sys.executable, "-c", PROGRAM, str(journal)], check=True)
     assert journal.read_bytes().startswith(before[: before.rfind(b"\n") + 1])
     assert sorted(task["x"] for task, _ in read_journal(journal)) == list(range(8))
+
+
+@pytest.mark.parametrize("line", ["{", "3", "{}", '{"task": {}}', "[" * 100_000])
+def test_a_whole_line_that_is_no_run_is_refused(tmp_path, line):
+    (tmp_path / "journal.jsonl").write_text(line + "\n")
+    with pytest.raises(ValueError, match="holds a line that is no run"):
+        read_journal(tmp_path / "journal.jsonl")

@@ -24,14 +24,20 @@ def read_journal(path: Path) -> list[tuple[Task, dict[str, Any]]]:
 
     Args:
         path: a JSON Lines file; one that is missing holds no run.
+
+    Raises:
+        ValueError: if a whole line is no run.
     """
     if not path.exists():
         return []
     runs = []
     for line in path.read_bytes().splitlines(keepends=True):
         if line.endswith(b"\n"):
-            entry = json.loads(line)
-            runs.append((entry["task"], entry["result"]))
+            try:
+                entry = json.loads(line)
+                runs.append((entry["task"], entry["result"]))
+            except (ValueError, TypeError, LookupError, RecursionError) as error:
+                raise ValueError(f"{path} holds a line that is no run: {error!r}") from error
     return runs
 
 

@@ -8,7 +8,7 @@ from ema_scaling import PostHocEMA, PowerFunction, sigma_rel_to_gamma, solve_wei
 from ema_scaling.posthoc import LowPrecisionWarning
 from hypothesis import given
 from hypothesis import strategies as st
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 GAMMAS = (sigma_rel_to_gamma(0.05), sigma_rel_to_gamma(0.1))
@@ -198,3 +198,18 @@ def test_the_exponent_needs_no_scaling(kappa):
     whole = schedule.decay(1000, 1000 + kappa * 8)
     parts = math.prod(schedule.decay(1000 + 8 * i, 1008 + 8 * i) for i in range(kappa))
     assert whole == pytest.approx(parts, rel=1e-12)
+
+
+@pytest.mark.parametrize("lost", ["averaged", "profile"])
+@pytest.mark.parametrize("put", [None, "[", "[" * 100_000, "3", '{"time": "a", "gamma": 1}'])
+def test_a_snapshot_whose_header_is_spoilt_is_refused(tmp_path, lost, put):
+    metadata = {"format": "ema-scaling", "version": "1", "kind": "power-function-snapshot"}
+    metadata |= {"averaged": "[]", "profile": '{"time": 8, "gamma": 6.9}'}
+    del metadata[lost]
+    if put is not None:
+        metadata[lost] = put
+    save_file({"a": torch.zeros(2)}, tmp_path / "a.safetensors", metadata=metadata)
+    if (lost, put) == ("averaged", '{"time": "a", "gamma": 1}'):
+        return  # names enough
+    with pytest.raises(ValueError, match="malformed header"):
+        synthesize(tmp_path, tmp_path / "out", sigma_rel=0.1)

@@ -200,3 +200,13 @@ def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path, monkeypatch):
         ema.save_safetensors(path)
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_malformed_generator_is_refused_before_anything_changes():
+    ema, other = ModelEMA(nn.Linear(3, 2), 0.9), ModelEMA(nn.Linear(3, 2), 0.9)
+    before = {name: tensor.clone() for name, tensor in ema.weights().items()}
+    for spoilt in (torch.zeros(5056, dtype=torch.uint8), torch.zeros(3), torch.zeros(0)):
+        with pytest.raises(ValueError, match="generator is malformed"):
+            ema.load_state_dict({**other.state_dict(), "generator": spoilt})
+        assert all(torch.equal(before[name], now) for name, now in ema.weights().items())
+    ema.load_state_dict(other.state_dict())

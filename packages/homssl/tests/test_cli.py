@@ -167,3 +167,25 @@ def test_pictures_hold_what_they_are_given(nets):
     assert [len(axis.lines) for axis in plot_sweep(rows).axes] == [2, 2, 2]
     with pytest.raises(ValueError, match="got none"):
         plot_sweep([])
+
+
+HEADER = b"{'descr': '<f4', 'fortran_order': False, 'shape': (%s), }"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"PK\x05\x06" + bytes(18),  # an empty .npz
+        b"\x93NUMPY\x01\x00\x76\x00" + (HEADER % b"1000000000000, 9").ljust(117) + b"\n",
+        b"\x93NUMPY\x01\x00\x76\x00" + (HEADER % b"0, 99999999999999999999").ljust(117) + b"\n",
+        b"\x93NUMPY\x01\x00\x76\x00" + (HEADER % b"-4, -1").ljust(117) + b"\n" + bytes(16),
+    ],
+)
+def test_images_that_are_none_are_refused_before_room_is_made(content, tmp_path, capsys):
+    path = tmp_path / "x.npy"
+    path.write_bytes(content)
+    assert main(["demo", "--failure", "--images", str(path)]) == 2
+    printed = capsys.readouterr().err
+    assert printed.count("\n") == 1
+    assert "x.npy" in printed

@@ -249,3 +249,11 @@ def test_a_failed_write_leaves_the_old_file(tmp_path):
         write_npz(tmp_path / "codes.npz", {}, {"x": np.array([None])})
     assert (tmp_path / "codes.npz").read_bytes() == before
     assert os.listdir(tmp_path) == ["codes.npz"]
+
+
+@pytest.mark.parametrize("header", [b"{'descr': '<f4', 'shape': (6, \n(", b"(" * 90, b"{" * 90])
+def test_a_header_that_is_no_python_is_refused(tmp_path, header):
+    path = tmp_path / "x.npy"
+    path.write_bytes(b"\x93NUMPY\x01\x00\x76\x00" + header.ljust(117) + b"\n")
+    with pytest.raises(ValueError, match=r"is no \.npy array"):
+        read_npy(path)

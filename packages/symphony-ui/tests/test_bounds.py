@@ -92,3 +92,32 @@ def test_names_that_arro3_dies_of_are_refused(tmp_path, kind):
         written(path, kind, table=table)
         with pytest.raises(FormatError, match="a name holds NUL"):
             load_table(path)
+
+
+GAPS = {
+    "numbers": pa.array([1, None] * 200, pa.int64()),
+    "bits": pa.array([True, None] * 200),
+    "texts": pa.array(["a", None] * 200),
+    "views": pa.array(["a", None] * 200, pa.string_view()),
+    "lists": pa.array([[1], None] * 200),
+    "within": pa.array([[None, 2], [3]] * 200),
+    "structs": pa.array([{"a": None}, None] * 200),
+    "fixed": pa.array([[1, 2], None] * 200, pa.list_(pa.int8(), 2)),
+    "codes": pa.array(["a", None] * 200).dictionary_encode(),
+}
+
+
+@pytest.mark.parametrize("name", GAPS)
+def test_marks_of_gaps_that_are_too_short_are_refused(tmp_path, kind, codec, name):
+    path, table = tmp_path / "t.arrow", pa.table({"before": pa.nulls(400), name: GAPS[name]})
+    raw = written(path, kind, codec, table)
+    check_arrow(path)
+    assert load_table(path).rows == 400
+    marks = struct.pack("<q", 50)  # bytes for the gaps of 400 rows, or 100 of 800
+    places = [at for at in range(0, len(raw) - 8, 8) if raw[at : at + 8] == marks]
+    if codec is None and name not in ("within",):
+        assert places
+        for at in places:
+            path.write_bytes(raw[:at] + struct.pack("<q", 8) + raw[at + 8 :])
+            with pytest.raises(FormatError):
+                load_table(path)

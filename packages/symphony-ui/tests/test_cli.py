@@ -297,6 +297,13 @@ def test_new_overwrites_nothing(capsys, tmp_path):
     assert "no such folder" in refused(capsys, "new", "violin", "--folder", tmp_path / "none")
 
 
+def test_new_goes_on_where_it_was_killed_between_its_files(capsys, tmp_path):
+    assert run(capsys, "new", "violin", "--folder", tmp_path)[0] == 0
+    (tmp_path / "violin.py").unlink()
+    assert run(capsys, "new", "violin", "--folder", tmp_path)[0] == 0
+    assert {p.name for p in tmp_path.iterdir()} == {"violin.js", "violin.py"}
+
+
 # check
 
 

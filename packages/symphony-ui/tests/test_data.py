@@ -4,6 +4,7 @@ import contextlib
 import datetime as dt
 import json
 import math
+import zipfile
 
 import numpy as np
 import pytest
@@ -99,6 +100,15 @@ def test_json_lines_keep_the_order_of_their_columns(tmp_path):
     path = tmp_path / "t.jsonl"
     path.write_text('\n{"z": 1, "a": "x"}\n{"m": 2.5, "b": true}\n{"z": 3}\n')
     assert list(cells(path)) == ["z", "a", "m", "b"]
+
+
+def test_an_npz_that_asks_for_more_than_there_is_is_refused(tmp_path):
+    path, header = tmp_path / "t.npz", b"{'descr': '<f4', 'fortran_order': False, 'shape': (%d,), }"
+    with zipfile.ZipFile(path, "w") as archive:
+        text = (header % 10**15).ljust(117) + b"\n"
+        archive.writestr("a.npy", b"\x93NUMPY\x01\x00\x76\x00" + text)
+    with pytest.raises(FormatError, match=r"cannot be read as \.npz"):
+        sui.Page(path)
 
 
 def test_an_npz_with_a_pickle_is_refused(tmp_path):

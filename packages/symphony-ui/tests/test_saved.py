@@ -561,6 +561,17 @@ def test_blocks_that_unpack_to_too_much_are_refused(monkeypatch, tmp_path, whole
     assert "holds more than" in str(attempt(whole, tmp_path / "a.html"))
 
 
+def test_a_block_that_is_cut_short_is_refused(tmp_path):
+    from symphony_ui import saved
+
+    packed = base64.b64encode(gzip.compress(b"a" * 5000))
+    assert saved._bytes(packed.decode(), "gzip+base64", "it") == b"a" * 5000
+    for cut in (1, 8, 12):
+        short = base64.b64encode(gzip.compress(b"a" * 5000)[:-cut]).decode()
+        with pytest.raises(FormatError, match="it is broken: it is cut short"):
+            saved._bytes(short, "gzip+base64", "it")
+
+
 def test_what_is_no_file_is_a_format_error(tmp_path):
     for path in (tmp_path / "none.html", tmp_path):
         with pytest.raises(FormatError, match="cannot be read"):

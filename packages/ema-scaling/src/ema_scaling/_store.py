@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -61,6 +62,11 @@ def load_state(
         clock = Clock(**state["clock"])
     except TypeError as error:
         raise ValueError(f"the state's clock is malformed: {state['clock']}") from error
+    if "generator" in state:
+        try:  # on another one first: all of the state or nothing
+            torch.Generator().set_state(state["generator"].cpu())
+        except (RuntimeError, TypeError) as error:
+            raise ValueError(f"the state's generator is malformed: {error}") from error
     with torch.no_grad():
         for mine, stored in pairs:
             local(mine).copy_(local(stored))
@@ -155,16 +161,19 @@ def read(path: str | Path) -> dict[str, Any]:
     try:
         recipe, clock = json.loads(metadata["recipe"]), json.loads(metadata["clock"])
         version = int(metadata["version"])
-    except (KeyError, ValueError) as error:
+    except (KeyError, ValueError, TypeError, RecursionError) as error:
         raise ValueError(f"{path} has a malformed header") from error
     if fingerprint(recipe) != metadata.get("fingerprint"):
         raise ValueError(f"{path}: the recipe does not match its fingerprint")
     parts: dict[str, dict[str, Tensor]] = {"shadow": {}, "residual": {}}
-    tensors = load_file(path)
-    generator = tensors.pop("generator")
-    for name, tensor in tensors.items():
-        part, _, key = name.partition(".")
-        parts[part][key] = tensor
+    try:
+        tensors = load_file(path)
+        generator = tensors.pop("generator")
+        for name, tensor in tensors.items():
+            part, _, key = name.partition(".")
+            parts[part][key] = tensor
+    except (SafetensorError, KeyError) as error:
+        raise ValueError(f"{path} is damaged: {error}") from error
     return {
         "format": FORMAT, "version": version, "recipe": recipe,
         "fingerprint": metadata["fingerprint"], "clock": clock, "generator": generator, **parts,

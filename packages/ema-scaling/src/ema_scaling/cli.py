@@ -310,7 +310,7 @@ def _inspect(arguments: argparse.Namespace) -> None:
         raise ValueError(f"{arguments.file} was not written by ema-scaling")
     try:
         parsed = {name: _parsed(name, text) for name, text in metadata.items()}
-    except ValueError as error:
+    except (ValueError, TypeError, RecursionError) as error:
         raise ValueError(f"{arguments.file} has a malformed header: {error}") from error
     size = sum(end - start for start, end in (entry["data_offsets"] for entry in header.values()))
     summary = {**parsed, "tensors": len(header), "bytes": size}

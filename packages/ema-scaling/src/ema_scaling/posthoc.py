@@ -6,13 +6,14 @@ fitted by a sum of those, and the same sum of the stored weights is the wanted a
 
 import json
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from ema_scaling import _check
@@ -304,12 +305,27 @@ def _described(path: Path) -> tuple[Path, tuple[float, float], Layout]:
     metadata, header = read_header(path)
     if metadata.get("format") != FORMAT or metadata.get("kind") != _KIND:
         raise ValueError(f"{path} is no snapshot of {FORMAT}")
-    profile = json.loads(metadata["profile"])
-    averaged = set(json.loads(metadata["averaged"]))
-    layout = {
-        name: (entry["dtype"], entry["shape"], name in averaged) for name, entry in header.items()
-    }
-    return path, (profile["time"], profile["gamma"]), layout
+    try:
+        profile = json.loads(metadata["profile"])
+        time, gamma = profile["time"] + 0, profile["gamma"] + 0.0
+        averaged = set(json.loads(metadata["averaged"]))
+        layout = {
+            name: (entry["dtype"], entry["shape"], name in averaged)
+            for name, entry in header.items()
+        }
+    except (KeyError, ValueError, TypeError, RecursionError) as error:
+        raise ValueError(f"{path} has a malformed header: {error!r}") from error
+    return path, (time, gamma), layout
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    """A safetensors file; what does not fit in it is a ValueError."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            yield file
+    except SafetensorError as error:
+        raise ValueError(f"{path} is damaged: {error}") from error
 
 
 def _check_alike(layouts: list[tuple[Path, Layout]]) -> None:
@@ -326,7 +342,7 @@ def _summed(
     """The weighted sum, file by file and tensor by tensor; what was only copied, from the last."""
     total: dict[str, Tensor] = {}
     for path, weight in zip(paths, weights, strict=True):
-        with safe_open(path, framework="pt") as file:
+        with _opened(path) as file:
             for name, averaged in means.items():
                 tensor = file.get_tensor(name)
                 if not averaged:

@@ -1,8 +1,10 @@
 """What `homssl demo` shows, and what it writes."""
 
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from statistics import mean
+from tokenize import TokenError
 from typing import Any
 
 import numpy as np
@@ -21,6 +23,9 @@ from homssl.synthetic import synthetic_images
 Data = tuple[Tensor, Tensor]
 BASES, DISTANCES = (1, 2, 4), (1, 2, 4, 7)
 GALLERY = 1000
+_NO_ARRAY = (  # what numpy raises on files that hold none
+    ValueError, TypeError, SyntaxError, RecursionError, MemoryError, OverflowError, TokenError,
+)  # fmt: skip
 
 
 def show_identity() -> str:
@@ -81,10 +86,23 @@ def read_data(images: Path | None, labels: Path | None, *, labels_needed: bool) 
 
 
 def _read_array(path: Path) -> np.ndarray:
+    """The numbers of a .npy file; no room is made before its size fits its header."""
     try:
+        with path.open("rb") as file:
+            version = np.lib.format.read_magic(file)
+            if version == (1, 0):
+                shape, _, dtype = np.lib.format.read_array_header_1_0(file)
+            else:
+                shape, _, dtype = np.lib.format.read_array_header_2_0(file)
+            if dtype.kind not in "biuf":
+                raise ValueError(f"it must hold numbers, got {dtype}")
+            size, wanted = path.stat().st_size - file.tell(), math.prod(shape) * dtype.itemsize
+            if size != wanted or min(shape, default=0) < 0:
+                raise ValueError(f"it has {size} bytes of data, its header says {wanted}")
         return np.load(path, allow_pickle=False)
-    except ValueError as error:
-        raise ValueError(f"{path} is no .npy array: {error}") from error
+    except _NO_ARRAY as error:
+        told = " ".join(str(error).split()) or type(error).__name__
+        raise ValueError(f"{path} is no .npy array: {told}") from error
 
 
 def split(data: Data) -> tuple[Data, Data]:

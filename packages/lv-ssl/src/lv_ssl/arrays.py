@@ -8,11 +8,15 @@ import tempfile
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from tokenize import TokenError
 from typing import IO, Any
 
 import numpy as np
 
 _HEADER = "header"
+_NO_HEADER = (  # what numpy raises on headers that are none
+    ValueError, TypeError, SyntaxError, RecursionError, MemoryError, TokenError,
+)  # fmt: skip
 _SPOILT = (  # what zipfile raises on bytes that are none of its own
     ValueError, zipfile.BadZipFile, EOFError, OSError, NotImplementedError, RuntimeError,
     struct.error, OverflowError,
@@ -151,7 +155,7 @@ def replace(path: str | os.PathLike[str], write: Callable[[IO[bytes]], Any]) -> 
         b'whole'
     """
     target = Path(path)
-    handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=target.name)
+    handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}-")
     try:
         with os.fdopen(handle, "wb") as file:
             write(file)
@@ -171,7 +175,7 @@ def _read(file: IO[bytes], size: int, name: str) -> np.ndarray:
             shape, columns_first, dtype = np.lib.format.read_array_header_2_0(file)
         else:
             raise ValueError(f"version {version}")
-    except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError) as error:
+    except _NO_HEADER as error:
         raise ValueError(f"{name} is no .npy array: {error}") from error
     if dtype.hasobject or dtype.names or dtype.kind not in "fiub":
         raise ValueError(f"{name} must hold numbers, got {dtype}")

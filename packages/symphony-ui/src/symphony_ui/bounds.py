@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from symphony_ui.errors import FormatError
+from symphony_ui.gaps import Parts, check_gaps
 from symphony_ui.ipc import BATCH, DICTIONARY, SCHEMA, TIMESTAMP, Broken, Cursor
 
 Read = Callable[[int, int], bytes]  # of a place and a length
@@ -54,34 +55,39 @@ def check_schema(message: bytes) -> None:
             raise Broken("it points beyond its end")
         return message[at : at + count]
 
-    _message(read, 0)
+    _message(read, 0, Parts())
 
 
 def _check_blocks(read: Read, size: int) -> None:
     """Looks at the messages that the end of a file lists."""
     (length,) = struct.unpack("<i", read(size - 10, 4))
     footer = Cursor(memoryview(read(size - 10 - length, length)), 0).follow(0)
+    parts = Parts()
     _check_names(footer.table(1), 1)
+    parts.learn(footer.table(1))
     for slot in (2, 3):  # dictionaries, batches
         for at in footer.vector(slot, 24):
             start, length, _, body = struct.unpack_from("<qiiq", footer.raw, at)
             read(start, length)
-            if _message(read, start)[1:] != (start + length, body):
+            if _message(read, start, parts)[1:] != (start + length, body):
                 raise Broken("its end says something else of a message than the message")
 
 
 def _check_messages(read: Read, size: int) -> None:
     """Looks at the messages of a stream, one after the other."""
-    at = 0
+    at, parts = 0, Parts()
     while at < size:
-        length, end, body = _message(read, at)
+        length, end, body = _message(read, at, parts)
         if not length:
             return
         at = end + body
 
 
-def _message(read: Read, at: int) -> tuple[int, int, int]:
-    """The length of a message's header, where its body begins, and the length of that."""
+def _message(read: Read, at: int, parts: Parts) -> tuple[int, int, int]:
+    """The length of a message's header, where its body begins, and the length of that.
+
+    ``parts`` are those of the schema that came before, and learn from one.
+    """
     (length,) = struct.unpack("<i", read(at, 4))
     at += 4
     if length == -1:  # a mark that streams of old do not have
@@ -96,14 +102,18 @@ def _message(read: Read, at: int) -> tuple[int, int, int]:
         raise Broken("a body has less than no bytes")
     if kind == SCHEMA:
         _check_names(message.table(2), 1)
+        parts.learn(message.table(2))
     elif kind in (DICTIONARY, BATCH):
         header = message.table(2)
         batch = header.table(1) if kind == DICTIONARY else header
-        most = 8 * _room(read, batch, at + length, body) + EMPTY
+        lengths = _lengths(read, batch, at + length, body)
+        most = 8 * sum(lengths) + EMPTY
         counts = [(batch.scalar(0, "q"), 0)]  # of its rows, and of gaps
         counts += [struct.unpack_from("<qq", batch.raw, node) for node in batch.vector(1, 16)]
         if not all(0 <= gaps <= rows <= most for rows, gaps in counts):
             raise Broken("it has more rows than it holds")
+        known = parts.dictionaries.get(header.scalar(0, "q")) if kind == DICTIONARY else parts.rows
+        check_gaps(batch, known, lengths)
     return length, at + length, body
 
 
@@ -119,12 +129,12 @@ def _check_names(held: Cursor, slot: int, depth: int = 0) -> None:
         _check_names(field, 5, depth + 1)
 
 
-def _room(read: Read, batch: Cursor, start: int, body: int) -> int:
-    """How many bytes the buffers of a batch hold, unpacked."""
+def _lengths(read: Read, batch: Cursor, start: int, body: int) -> list[int]:
+    """How many bytes each buffer of a batch holds, unpacked."""
     codec = batch.table(3).scalar(0, "b") if batch.place(3) is not None else None
     if codec is not None and codec not in range(len(MOST)):
         raise Broken("it is packed by what nobody knows")
-    total = 0
+    lengths: list[int] = []
     for place in batch.vector(2, 16):
         at, length = struct.unpack_from("<qq", batch.raw, place)
         if at < 0 or not 0 <= length <= body - at:
@@ -133,6 +143,6 @@ def _room(read: Read, batch: Cursor, start: int, body: int) -> int:
             (unpacked,) = struct.unpack("<q", read(start + at, 8))
             if not -1 <= unpacked <= MOST[codec] * length:
                 raise Broken("a buffer says that it holds more than it can")
-            length = max(length, unpacked)
-        total += length
-    return total
+            length = unpacked if unpacked >= 0 else length - 8
+        lengths.append(length)
+    return lengths

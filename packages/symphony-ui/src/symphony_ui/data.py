@@ -276,9 +276,10 @@ def read_file(path: Path) -> Any:
     try:
         return _read_file(path, ending)
     except BaseException as error:  # arro3's panics are no Exception
-        if isinstance(error, (KeyboardInterrupt, SystemExit, MemoryError)):
+        if isinstance(error, (KeyboardInterrupt, SystemExit)):
             raise
-        raise FormatError(f"{path} cannot be read as {ending}: {str(error)[:300]}") from error
+        why = str(error)[:300] or f"{type(error).__name__}, a part of it"
+        raise FormatError(f"{path} cannot be read as {ending}: {why}") from error
 
 
 def _read_file(path: Path, ending: str) -> Any:

@@ -2,9 +2,7 @@
 
 import base64
 import binascii
-import gzip
 import html
-import io
 import json
 import os
 import re
@@ -199,8 +197,10 @@ def _bytes(body: str, encoding: str, what: str) -> bytes:
         raw = base64.b64decode(body.strip(), validate=True)
         if encoding == "base64":
             return raw
-        with gzip.GzipFile(fileobj=io.BytesIO(raw)) as file:
-            content = file.read(INFLATED)
+        unpack = zlib.decompressobj(wbits=31)  # gzip; room is made as it is needed
+        content = unpack.decompress(raw, INFLATED)
+        if not unpack.eof and len(content) < INFLATED:
+            raise EOFError("it is cut short")
     except (binascii.Error, zlib.error, OSError, EOFError, ValueError) as error:
         raise FormatError(f"{what} is broken: {error}") from error
     if len(content) == INFLATED:

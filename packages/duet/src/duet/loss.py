@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -266,6 +267,10 @@ class DuetLoss(nn.Module):
                 raise ValueError(f"relative targets need a cyclic factor, {factor.name} is finite")
         if unknown := self.relative - set(names):
             raise ValueError(f"relative must be among {names}, got {sorted(unknown)}")
+
+    def __call__(self, *args: Any, **kwargs: Any) -> DuetLossOutput:
+        """As `forward`."""
+        return super().__call__(*args, **kwargs)
 
     def forward(
         self,

@@ -27,6 +27,7 @@ Kind = Literal["duet", "simclr", "essl", "untrained"]
 LAMBDA = 500.0  # in the mean form of the content loss: 1000 in the reference's
 FEATURES = 256
 LEAST_AREA = 0.25  # of a crop: half of the side
+NOISE = 0.75  # on the features that the decoder learns from: about what a shift is off by
 SECTORS = 24  # of the true angle, in figures
 TURN = rotation()
 READ = DuetMatrix(FEATURES, [TURN])  # how features are read that have no axis of their own
@@ -133,6 +134,8 @@ def decoder_of(
     recipe: Recipe,
     seed: int,
     progress: Callable[[int, int], None] = lambda done, total: None,
+    *,
+    noise: float = NOISE,
 ) -> Decoder:
     """Train a decoder on the frozen features of rotated images.
 
@@ -142,13 +145,14 @@ def decoder_of(
         recipe: how long.
         seed: of weights, batches and views.
         progress: called with steps done and steps in all.
+        noise: on the features, in units of their standard deviation.
     """
     method.eval()
     view = ParamView([TURN])
     fresh = seeded(seed, lambda: Decoder(FEATURES, images.shape[1], images.shape[-2:]))
     return fit_decoder(
         method.features, images, draw=lambda x, generator: view(x, generator).image,
-        steps=recipe.decoder_steps, batch=recipe.batch, lr=recipe.lr, decoder=fresh,
+        steps=recipe.decoder_steps, batch=recipe.batch, lr=recipe.lr, noise=noise, decoder=fresh,
         generator=torch.Generator().manual_seed(seed), progress=progress,
     )  # fmt: skip
 

@@ -14,6 +14,7 @@ from tenfold.data.images import Split, fashion_mnist
 from tenfold.data.photos import photo_crops
 from tenfold.duet_runs import (
     LAMBDA,
+    NOISE,
     Recipe,
     decoder_of,
     generation,
@@ -31,14 +32,16 @@ from tenfold.duet_runs import (
 from tenfold.study import Task, run_tasks
 
 HERE = Path(__file__).parent
-SEEDS = 3
 KINDS = ("duet", "simclr", "essl", "untrained")
 WEAKER = (5.0, 50.0)  # lambdas beside the main one
 FACTORS = ((LAMBDA, LAMBDA), (LAMBDA, 0.0), (0.0, LAMBDA))  # of rotation and mirror image
+PARTS_OF_ONE = ("essl", "untrained", "mask", "factors", "relative", "lambda", "colour")
+SEEDS = {"duet": 3, "simclr": 3, "noise": 3} | dict.fromkeys(PARTS_OF_ONE, 3)
 SIZES: dict[str, dict[str, Any]] = {
     "full": {"train": 8000, "seeds": SEEDS, "steps": 700, "decoder_steps": 420, "batch": 128},
-    "smoke": {"train": 160, "seeds": 1, "steps": 4, "decoder_steps": 3, "batch": 32},
-}
+    "smoke": {"train": 160, "seeds": dict.fromkeys(SEEDS, 1), "steps": 4, "decoder_steps": 3,
+              "batch": 32},
+}  # fmt: skip
 
 
 def execute(task: Task) -> dict[str, Any]:
@@ -60,9 +63,18 @@ def compared(task: Task, split: Split) -> dict[str, Any]:
         found["terms"] = train(method, images, recipe_of(task), task["seed"])
     method.eval()
     found |= readouts(method, split) | probes(method, split)
-    decoder = decoder_of(method, images, recipe_of(task), task["seed"])
+    decoder = decoder_of(method, images, recipe_of(task), task["seed"], noise=0.0)
     found["generation"] = generation(method, decoder, split)
     return found | {"transfer": transfer(method, train=len(split.train) // 2)}
+
+
+def noisy(task: Task, split: Split) -> dict[str, Any]:
+    """DUET again, and a decoder that learned from features with noise on them."""
+    method, images = made("duet", task["seed"]), pixels(split.train)
+    found: dict[str, Any] = {"terms": train(method, images, recipe_of(task), task["seed"])}
+    found |= readouts(method, split)
+    decoder = decoder_of(method, images, recipe_of(task), task["seed"], noise=task["noise"])
+    return found | {"generation": generation(method, decoder, split)}
 
 
 def masked(task: Task, split: Split) -> dict[str, Any]:
@@ -104,6 +116,7 @@ def coloured(task: Task, split: Split) -> dict[str, Any]:
 
 PARTS = {
     "methods": compared,
+    "noise": noisy,
     "lambda": compared,
     "mask": masked,
     "factors": both,
@@ -114,33 +127,24 @@ PARTS = {
 
 def tasks(size: dict[str, Any]) -> list[Task]:
     """Every run, the telling part first."""
-    seeds = range(size["seeds"])
-    listed: list[Task] = [
-        {"part": "methods", "kind": kind, "weight": LAMBDA, "seed": seed}
-        for seed in seeds
-        for kind in KINDS
-    ]
-    listed += [{"part": "mask", "seed": seed} for seed in seeds]
-    listed += [
-        {"part": "factors", "weights": list(pair), "seed": seed}
-        for seed in seeds
-        for pair in FACTORS
-    ]
-    listed += [
-        {"part": "relative", "relative": known, "seed": seed}
-        for seed in seeds
-        for known in (True, False)
-    ]
-    listed += [
-        {"part": "lambda", "kind": "duet", "weight": weight, "seed": seed}
-        for seed in seeds
-        for weight in WEAKER
-    ]
-    listed += [
-        {"part": "colour", "kind": kind, "seed": seed}
-        for seed in seeds
-        for kind in ("duet", "simclr", "untrained")
-    ]
+    listed: list[Task] = []
+
+    def add(part: str, seeds: int, **task: Any) -> None:
+        listed.extend({"part": part, "seed": seed} | task for seed in range(seeds))
+
+    seeds = size["seeds"]
+    for kind in KINDS:
+        add("methods", seeds[kind], kind=kind, weight=LAMBDA)
+    add("noise", seeds["noise"], noise=NOISE)
+    add("mask", seeds["mask"])
+    for pair in FACTORS:
+        add("factors", seeds["factors"], weights=list(pair))
+    for known in (True, False):
+        add("relative", seeds["relative"], relative=known)
+    for weight in WEAKER:
+        add("lambda", seeds["lambda"], kind="duet", weight=weight)
+    for kind in ("duet", "simclr", "untrained"):
+        add("colour", seeds["colour"], kind=kind)
     same = {name: size[name] for name in ("train", "steps", "decoder_steps", "batch")}
     return [task | same for task in listed]
 

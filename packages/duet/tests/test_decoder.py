@@ -1,6 +1,6 @@
 import pytest
 import torch
-from duet.decoder import Decoder, fit_decoder
+from duet.decoder import Decoder, _noisy, fit_decoder
 
 
 def pictures(n=64, seed=0):
@@ -83,6 +83,34 @@ def test_the_encoder_gets_no_gradient_and_progress_is_told():
     assert seen == [(1, 2), (2, 2)]
 
 
+def test_the_noise_has_the_size_of_the_features_and_comes_from_the_generator():
+    torch.manual_seed(0)
+    z = torch.randn(4000, 3) * torch.tensor([1.0, 10.0, 0.0]) + 5
+    before = torch.random.get_rng_state()
+    a, b = (_noisy(z, 0.5, torch.Generator().manual_seed(1)) - z for _ in range(2))
+    assert torch.equal(torch.random.get_rng_state(), before)
+    assert torch.equal(a, b)
+    torch.testing.assert_close(a.std(0), torch.tensor([0.5, 5.0, 0.0]), rtol=0.05, atol=0)
+    assert _noisy(z, 0.0, None) is z
+
+
+def test_with_noise_it_withstands_features_that_are_a_little_off():
+    """300 steps each, on features of four times as many dimensions as the picture has pixels."""
+    spread = torch.randn(16, 64, generator=torch.Generator().manual_seed(3)) / 4
+
+    def far(x):
+        return encode(x) @ spread
+
+    x, errors = pictures(256), []
+    off = 0.7 * torch.randn(256, 64, generator=torch.Generator().manual_seed(4))
+    for noise in (0.0, 0.7):
+        torch.manual_seed(0)
+        made = fit_decoder(far, x, draw=still, steps=300, batch=64, noise=noise,
+                           generator=torch.Generator().manual_seed(0))  # fmt: skip
+        errors.append(error(made(far(x) + off), x))
+    assert errors[1] < 0.9 * errors[0]
+
+
 def test_says_what_came():
     with pytest.raises(ValueError, match="width at least 4"):
         Decoder(10, width=3)
@@ -92,5 +120,7 @@ def test_says_what_came():
         fit_decoder(encode, pictures(), draw=still)
     with pytest.raises(ValueError, match="in 0 to 1, as the decoder's, got 0 to 255"):
         fit_decoder(encode, 255 * pictures(), draw=still, batch=8)
+    with pytest.raises(ValueError, match="noise must be at least 0 and finite, got -1"):
+        fit_decoder(encode, pictures(), draw=still, batch=8, noise=-1)
     with pytest.raises(FloatingPointError, match="nan at step 1"):
         fit_decoder(lambda x: x.flatten(1) * torch.nan, pictures(), draw=still, batch=8)

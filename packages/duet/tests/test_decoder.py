@@ -77,7 +77,7 @@ def test_batches_and_views_come_from_the_generator_alone():
 def test_the_encoder_gets_no_gradient_and_progress_is_told():
     net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(16, 16))
     seen = []
-    fit_decoder(net, pictures(), draw=still, steps=2, batch=8,
+    fit_decoder(net, pictures(), draw=still, steps=2, batch=8, generator=torch.Generator(),
                 progress=lambda *at: seen.append(at))  # fmt: skip
     assert all(p.grad is None for p in net.parameters())
     assert seen == [(1, 2), (2, 2)]
@@ -91,7 +91,7 @@ def test_the_noise_has_the_size_of_the_features_and_comes_from_the_generator():
     assert torch.equal(torch.random.get_rng_state(), before)
     assert torch.equal(a, b)
     torch.testing.assert_close(a.std(0), torch.tensor([0.5, 5.0, 0.0]), rtol=0.05, atol=0)
-    assert _noisy(z, 0.0, None) is z
+    assert _noisy(z, 0.0, torch.Generator()) is z
 
 
 def test_with_noise_it_withstands_features_that_are_a_little_off():
@@ -112,15 +112,18 @@ def test_with_noise_it_withstands_features_that_are_a_little_off():
 
 
 def test_says_what_came():
+    g = torch.Generator()
     with pytest.raises(ValueError, match="width at least 4"):
         Decoder(10, width=3)
     with pytest.raises(ValueError, match="features 0"):
         Decoder(0)
     with pytest.raises(ValueError, match="batch 128"):
-        fit_decoder(encode, pictures(), draw=still)
+        fit_decoder(encode, pictures(), generator=g, draw=still)
     with pytest.raises(ValueError, match="in 0 to 1, as the decoder's, got 0 to 255"):
-        fit_decoder(encode, 255 * pictures(), draw=still, batch=8)
+        fit_decoder(encode, 255 * pictures(), generator=g, draw=still, batch=8)
     with pytest.raises(ValueError, match="noise must be at least 0 and finite, got -1"):
-        fit_decoder(encode, pictures(), draw=still, batch=8, noise=-1)
+        fit_decoder(encode, pictures(), generator=g, draw=still, batch=8, noise=-1)
     with pytest.raises(FloatingPointError, match="nan at step 1"):
-        fit_decoder(lambda x: x.flatten(1) * torch.nan, pictures(), draw=still, batch=8)
+        fit_decoder(
+            lambda x: x.flatten(1) * torch.nan, pictures(), generator=g, draw=still, batch=8
+        )

@@ -14,7 +14,7 @@ from duet.store import fill, read_tensors, write_tensors
 Encode = Callable[[Tensor], Tensor]
 """Images ``(B, C, H, W)`` to flat features ``(B, F)``."""
 FORMAT = "duet decoder"
-Draw = Callable[[Tensor, torch.Generator | None], Tensor]
+Draw = Callable[[Tensor, torch.Generator], Tensor]
 """Images and a generator to views of them, ``(B, C, H, W)`` both."""
 
 
@@ -115,7 +115,7 @@ def fit_decoder(
     batch: int = 128,
     lr: float = 2e-3,
     noise: float = 0.75,
-    generator: torch.Generator | None = None,
+    generator: torch.Generator,
     decoder: Decoder | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Decoder:
@@ -149,8 +149,11 @@ def fit_decoder(
     Example:
         >>> def encode(x):
         ...     return x.flatten(1)
-        >>> x = torch.rand(8, 1, 8, 8, generator=torch.Generator().manual_seed(0))
-        >>> made = fit_decoder(encode, x, draw=lambda x, generator: x, steps=2, batch=4)
+        >>> def draw(x, generator):
+        ...     return x
+        >>> g = torch.Generator().manual_seed(0)
+        >>> x = torch.rand(8, 1, 8, 8, generator=g)
+        >>> made = fit_decoder(encode, x, draw=draw, steps=2, batch=4, generator=g)
         >>> made(encode(x)).shape
         torch.Size([8, 1, 8, 8])
     """
@@ -191,7 +194,7 @@ def fit_decoder(
     return decoder.eval()
 
 
-def _noisy(z: Tensor, noise: float, generator: torch.Generator | None) -> Tensor:
+def _noisy(z: Tensor, noise: float, generator: torch.Generator) -> Tensor:
     """Features with normal noise on each, in units of its standard deviation over the batch."""
     if not noise:
         return z

@@ -29,8 +29,8 @@ def test_an_image_of_any_size_comes_out_in_0_to_1(size, channels):
 
 
 def test_what_the_features_hold_is_decoded_and_what_they_do_not_is_not():
-    """300 steps on binary pictures, whose variance is 0.25."""
-    x, options = pictures(), {"draw": still, "steps": 300, "batch": 32}
+    """150 steps on binary pictures, whose variance is 0.25."""
+    x, options = pictures(32), {"draw": still, "steps": 150, "batch": 16, "lr": 1e-2}
     found = fit_decoder(encode, x, generator=torch.Generator().manual_seed(0), **options)
     assert not found.training
     assert error(found(encode(x)), x) < 0.05
@@ -49,8 +49,8 @@ def test_it_is_the_drawn_view_that_is_decoded():
     def upright(x):  # an encoder that sees the picture as it was before
         return encode(x.flip(3))
 
-    x = pictures()
-    found = fit_decoder(upright, x, draw=flipped, steps=300, batch=32,
+    x = pictures(32)
+    found = fit_decoder(upright, x, draw=flipped, steps=150, batch=16, lr=1e-2,
                         generator=torch.Generator().manual_seed(0))  # fmt: skip
     shown = found(encode(x))
     assert error(shown, x.flip(3)) < 0.05
@@ -95,7 +95,7 @@ def test_the_noise_has_the_size_of_the_features_and_comes_from_the_generator():
 
 
 def test_with_noise_it_withstands_features_that_are_a_little_off():
-    """300 steps each, on features of four times as many dimensions as the picture has pixels."""
+    """120 steps each, on features of four times as many dimensions as the picture has pixels."""
     spread = torch.randn(16, 64, generator=torch.Generator().manual_seed(3)) / 4
 
     def far(x):
@@ -105,7 +105,7 @@ def test_with_noise_it_withstands_features_that_are_a_little_off():
     off = 0.7 * torch.randn(256, 64, generator=torch.Generator().manual_seed(4))
     for noise in (0.0, 0.7):
         torch.manual_seed(0)
-        made = fit_decoder(far, x, draw=still, steps=300, batch=64, noise=noise,
+        made = fit_decoder(far, x, draw=still, steps=120, batch=32, noise=noise, lr=5e-3,
                            generator=torch.Generator().manual_seed(0))  # fmt: skip
         errors.append(error(made(far(x) + off), x))
     assert errors[1] < 0.9 * errors[0]

@@ -37,12 +37,19 @@ def test_the_committed_journal_holds_the_stated_runs_and_no_others(study):
 
 @pytest.fixture(scope="module")
 def journal(study, tmp_path_factory):
-    """One seed of every part on a few images, in this process."""
+    """One seed of something of every part on a few images, in this process."""
     full = fashion_mnist(96)
     rows = full.train, full.train_labels, full.test[:100], full.test_labels[:100]
     study.fashion_mnist = lambda train: Split("tiny", *rows, full.classes)
     path = tmp_path_factory.mktemp("study") / "journal.jsonl"
-    study.run_tasks(study.tasks(study.SIZES["smoke"]), study.execute, path, jobs=0)
+    few = [
+        task
+        for task in study.tasks(study.SIZES["smoke"])
+        if task.get("kind", "duet") in ("duet", "simclr")
+        and task.get("weight") != study.WEAKER[0]
+        and task.get("weights") != list(study.FACTORS[0])
+    ]
+    study.run_tasks(few, study.execute, path, jobs=0)
     return path
 
 
@@ -55,7 +62,7 @@ def test_the_report_needs_the_journal_alone_and_is_the_same_each_time(journal):
         assert before in (None, files)
         before = files
     tables = json.loads(files[1])["tables"]
-    assert tables["Study: Pose and classes"]["method"] == ["DUET", "SimCLR", "ESSL", "untrained"]
+    assert tables["Study: Pose and classes"]["method"] == ["DUET", "SimCLR"]
     assert len(tables["Study: The bars"]["bar"]) >= 10
 
 

@@ -58,6 +58,7 @@ def visit(browser):
 
 def tables():
     """One result with ``to_table()`` of every package that has some."""
+    import duet
     import ema_scaling
     import er_ssl
     import homssl
@@ -70,7 +71,16 @@ def tables():
     group = homssl.Cyclic(4)
     net, x = homssl.group_convnet(group, widths=(2, 3)), torch.randn(4, 1, 8, 8)
     drawn = torch.Generator().manual_seed(0)
+    turn = duet.rotation()
+    model = duet.Duet(duet.ConvNet(1, features=32), [turn], view=duet.ParamView([turn])).eval()
+    pictures, decoder = torch.rand(6, 1, 12, 12), duet.Decoder(32, 1, 12)
+    report = duet.equivariance_report(model, pictures, turn, decoder=decoder, generator=drawn)
     return {
+        "duet loss": model.step(pictures, generator=drawn),
+        "duet output": model(pictures),
+        "duet view": model.view(pictures, drawn),
+        "duet report": report,
+        "duet grid": duet.controlled_grid(model, decoder, pictures, turn),
         "er-ssl": er_ssl.er_bound(z1, z2, kappa=10.0),
         "ema-scaling moments": parabola.moments(lr=0.01, decay=0.9, samples=64, kappa=4),
         "ema-scaling match": ema_scaling.compare(curves, curves, "y"),

@@ -23,10 +23,12 @@ from tenfold.data.images import Split
 from tenfold.data.photos import photo_crops
 from tenfold.methods import seeded
 
+Framework = Duet | SimCLR  # ESSL is a SimCLR
 Kind = Literal["duet", "simclr", "essl", "untrained"]
 LAMBDA = 500.0  # in the mean form of the content loss: 1000 in the reference's
 FEATURES = 256
 LEAST_AREA = 0.25  # of a crop: half of the side
+NOISE = 0.75  # on the features that the decoder learns from: about what a shift is off by
 SECTORS = 24  # of the true angle, in figures
 TURN = rotation()
 READ = DuetMatrix(FEATURES, [TURN])  # how features are read that have no axis of their own
@@ -73,7 +75,7 @@ def made(
     weights: float | dict[str, float] = LAMBDA,
     relative: bool = False,
     mask: bool = False,
-) -> nn.Module:
+) -> Framework:
     """Return a method before its training; those of one seed begin with the same encoder.
 
     Args:
@@ -92,7 +94,7 @@ def made(
         raise ValueError(f"kind must be one of {', '.join(get_args(Kind))}, got {kind!r}")
     view = view_of(factors, mask=mask)
 
-    def build() -> nn.Module:
+    def build() -> Framework:
         encoder = ConvNet(channels, features=FEATURES)
         if kind == "duet":
             return Duet(encoder, factors, view=view, weights=weights, relative=relative)
@@ -102,7 +104,7 @@ def made(
 
 
 def train(
-    method: nn.Module,
+    method: Framework,
     images: Tensor,
     recipe: Recipe,
     seed: int,
@@ -128,11 +130,13 @@ def train(
 
 
 def decoder_of(
-    method: nn.Module,
+    method: Framework,
     images: Tensor,
     recipe: Recipe,
     seed: int,
     progress: Callable[[int, int], None] = lambda done, total: None,
+    *,
+    noise: float = NOISE,
 ) -> Decoder:
     """Train a decoder on the frozen features of rotated images.
 
@@ -142,13 +146,14 @@ def decoder_of(
         recipe: how long.
         seed: of weights, batches and views.
         progress: called with steps done and steps in all.
+        noise: on the features, in units of their standard deviation.
     """
     method.eval()
     view = ParamView([TURN])
     fresh = seeded(seed, lambda: Decoder(FEATURES, images.shape[1], images.shape[-2:]))
     return fit_decoder(
         method.features, images, draw=lambda x, generator: view(x, generator).image,
-        steps=recipe.decoder_steps, batch=recipe.batch, lr=recipe.lr, decoder=fresh,
+        steps=recipe.decoder_steps, batch=recipe.batch, lr=recipe.lr, noise=noise, decoder=fresh,
         generator=torch.Generator().manual_seed(seed), progress=progress,
     )  # fmt: skip
 
@@ -165,7 +170,7 @@ def turned(images: Tensor, seed: int, *, mask: bool = False) -> tuple[Tensor, Te
     return ParamView([TURN], mask=mask).apply(images, {TURN.name: p}), p
 
 
-def read(method: nn.Module, images: Tensor, name: str = TURN.name) -> Tensor:
+def read(method: Framework, images: Tensor, name: str = TURN.name) -> Tensor:
     """The parameter that a method's own marginal says, ``(N,)`` in units of p.
 
     Args:
@@ -182,7 +187,7 @@ def summary_of(errors: PoseErrors) -> dict[str, float]:
     return {"median": round(errors.median, 3), "mean": round(errors.mean, 3)}
 
 
-def readouts(method: nn.Module, split: Split, *, device: str = "cpu") -> dict[str, Any]:
+def readouts(method: Framework, split: Split, *, device: str = "cpu") -> dict[str, Any]:
     """How far the angle that is read lies from the true one: all, masked, by class, by angle.
 
     Args:
@@ -225,7 +230,7 @@ def by_angle(p: Tensor, signed: Tensor) -> list[list[float]]:
     return rows
 
 
-def probes(method: nn.Module, split: Split, *, device: str = "cpu") -> dict[str, Any]:
+def probes(method: Framework, split: Split, *, device: str = "cpu") -> dict[str, Any]:
     """Linear probes of the classes on upright images, and of the angle on turned ones.
 
     Args:
@@ -250,7 +255,7 @@ def probes(method: nn.Module, split: Split, *, device: str = "cpu") -> dict[str,
 
 
 def generation(
-    method: nn.Module, decoder: Decoder, split: Split, *, device: str = "cpu"
+    method: Framework, decoder: Decoder, split: Split, *, device: str = "cpu"
 ) -> list[dict[str, Any]]:
     """Errors of features and of decoded images after a shift, with their yardsticks.
 
@@ -282,7 +287,7 @@ def grey(images: Tensor) -> Tensor:
     return (images * images.new_tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)).sum(1, keepdim=True)
 
 
-def transfer(method: nn.Module, *, train: int = 4000, test: int = 1000) -> dict[str, Any]:
+def transfer(method: Framework, *, train: int = 4000, test: int = 1000) -> dict[str, Any]:
     """What frozen features hold of crops of photographs: which photograph, and the angle.
 
     Crops are grey where the encoder was trained on grey images; corners are masked for the angle.

@@ -101,14 +101,13 @@ def methods_table(runs: Runs) -> Table:
     return dict(table)
 
 
-def generation_table(runs: Runs) -> Table:
-    """One row a method and shift: errors of what is decoded, and their ratios."""
-    found = grouped(runs, "kind")
+def generation_table(parts: dict[str, Runs]) -> Table:
+    """One row a method, decoder and shift: errors of what is decoded, and their ratios."""
     table: Table = defaultdict(list)
-    for kind in (k for k in NAMES if k in found):
+    for (kind, noise), results in decoded(parts).items():
         for amount in SHIFTS:
-            results = found[kind]
             table["method"].append(NAMES[kind])
+            table["noise in the decoder's training"].append(noise)
             table["shift, degrees"].append(f"{amount:g}")
             for name, label in (("moved", "shifted"), ("still", "not shifted"),
                                 ("wrong", "wrong way"), ("oracle", "oracle")):  # fmt: skip
@@ -118,6 +117,15 @@ def generation_table(runs: Runs) -> Table:
                 values = each(results, moved("image", amount, over=over))
                 table[f"shifted over {label}"].append(number(values, 2))
     return dict(table)
+
+
+def decoded(parts: dict[str, Runs]) -> dict[tuple[str, str], Results]:
+    """Results that hold decoded images, by method and the noise that the decoder learned with."""
+    found = grouped(parts["methods"], "kind") if parts["methods"] else {}
+    by = {(kind, "0"): found[kind] for kind in NAMES if kind in found}
+    for noise, results in grouped(parts["noise"], "noise").items() if parts["noise"] else ():
+        by["duet", noise] = results
+    return dict(sorted(by.items(), key=lambda item: (list(NAMES).index(item[0][0]), item[0][1])))
 
 
 def features_table(runs: Runs) -> Table:
@@ -239,11 +247,12 @@ def answers(parts: dict[str, Runs]) -> list[Bar]:
         ))  # fmt: skip
         ratio = np.divide(*(each(r, at("ridge", "mean")) for r in (ours, theirs)))
         rows.append(at_most("ridge error of the angle over SimCLR's", ratio.tolist(), 0.6, 2))
-    for over, label in (("still", "no shift"), ("wrong", "the wrong direction")):
-        for amount in BARRED if ours else ():
-            values = each(ours, moved("image", amount, over=over))
-            what = f"shift by {amount:g} degrees and decode: error over that of {label}"
-            rows.append(at_most(what, values, 0.7, 2))
+    for (kind, noise), results in decoded(parts).items():
+        for over, label in (("still", "no shift"), ("wrong", "the wrong direction")):
+            for amount in BARRED if kind == "duet" else ():
+                values = each(results, moved("image", amount, over=over))
+                what = f"shift by {amount:g} degrees and decode (noise {noise}): over {label}"
+                rows.append(at_most(what, values, 0.7, 2))
     if ours:
         ratio = np.divide(*(each(ours, at(name, "median")) for name in ("masked", "readout")))
         rows.append(at_most("median error with a disc over without", ratio.tolist(), 1.5, 2))
@@ -298,14 +307,16 @@ def figures(parts: dict[str, Runs]) -> list[Lines]:
     drawn: list[Lines] = []
     if "duet" in found:
         drawn.append(angle_figure(found["duet"]))
-        for kind in (k for k in ("duet", "simclr") if k in found):
+        for (kind, noise), results in decoded(parts).items():
+            if kind not in ("duet", "simclr"):
+                continue
             labels = {"moved": "shifted", "still": "not shifted", "wrong": "shifted the wrong way",
                       "oracle": "of the moved image itself (oracle)"}  # fmt: skip
             series = [curve(label, SHIFTS,
-                            [each(found[kind], moved("image", a, name)) for a in SHIFTS])
+                            [each(results, moved("image", a, name)) for a in SHIFTS])
                       for name, label in labels.items()]  # fmt: skip
-            drawn.append(Lines(f"Study: {NAMES[kind]}, decoded after a shift", "degrees",
-                               "mean squared error", series))  # fmt: skip
+            title = f"Study: {NAMES[kind]}, decoded after a shift (decoder's noise {noise})"
+            drawn.append(Lines(title, "degrees", "mean squared error", series))
     weights = lambdas(parts)
     if len(weights) > 1:
         medians = [each(r, at("readout", "median")) for r in weights.values()]
@@ -382,7 +393,7 @@ def main() -> None:
     made: dict[str, Table] = {"The bars": bars}
     if parts["methods"]:
         made["Pose and classes"] = methods_table(parts["methods"])
-        made["Shift and decode"] = generation_table(parts["methods"])
+        made["Shift and decode"] = generation_table(parts)
         made["Relative error of the features after a shift"] = features_table(parts["methods"])
         made["The angle by class"] = classes_table(parts["methods"])
     if parts["lambda"]:

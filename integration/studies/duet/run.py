@@ -14,6 +14,7 @@ from tenfold.data.images import Split, fashion_mnist
 from tenfold.data.photos import photo_crops
 from tenfold.duet_runs import (
     LAMBDA,
+    NOISE,
     Recipe,
     decoder_of,
     generation,
@@ -31,14 +32,20 @@ from tenfold.duet_runs import (
 from tenfold.study import Task, run_tasks
 
 HERE = Path(__file__).parent
-SEEDS = 3
 KINDS = ("duet", "simclr", "essl", "untrained")
 WEAKER = (5.0, 50.0)  # lambdas beside the main one
 FACTORS = ((LAMBDA, LAMBDA), (LAMBDA, 0.0), (0.0, LAMBDA))  # of rotation and mirror image
+DONE = {  # seeds of each part; the rest is in "whole"
+    "duet": 3, "simclr": 3, "essl": 2, "untrained": 1, "noise": 1, "mask": 1, "factors": 1,
+    "relative": 1, "lambda": 0, "colour": 0,
+}  # fmt: skip
+LONG: dict[str, Any] = {"train": 8000, "steps": 700, "decoder_steps": 420, "batch": 128}
 SIZES: dict[str, dict[str, Any]] = {
-    "full": {"train": 8000, "seeds": SEEDS, "steps": 700, "decoder_steps": 420, "batch": 128},
-    "smoke": {"train": 160, "seeds": 1, "steps": 4, "decoder_steps": 3, "batch": 32},
-}
+    "full": LONG | {"seeds": DONE},
+    "whole": LONG | {"seeds": dict.fromkeys(DONE, 3)},
+    "smoke": {"train": 160, "steps": 4, "decoder_steps": 3, "batch": 32,
+              "seeds": dict.fromkeys(DONE, 1)},
+}  # fmt: skip
 
 
 def execute(task: Task) -> dict[str, Any]:
@@ -60,9 +67,20 @@ def compared(task: Task, split: Split) -> dict[str, Any]:
         found["terms"] = train(method, images, recipe_of(task), task["seed"])
     method.eval()
     found |= readouts(method, split) | probes(method, split)
-    decoder = decoder_of(method, images, recipe_of(task), task["seed"])
+    decoder = decoder_of(method, images, recipe_of(task), task["seed"], noise=0.0)
     found["generation"] = generation(method, decoder, split)
-    return found | {"transfer": transfer(method, train=len(split.train) // 2)}
+    return found | {
+        "transfer": transfer(method, train=len(split.train) // 2, test=len(split.train) // 8)
+    }
+
+
+def noisy(task: Task, split: Split) -> dict[str, Any]:
+    """DUET again, and a decoder that learned from features with noise on them."""
+    method, images = made("duet", task["seed"]), pixels(split.train)
+    found: dict[str, Any] = {"terms": train(method, images, recipe_of(task), task["seed"])}
+    found |= readouts(method, split)
+    decoder = decoder_of(method, images, recipe_of(task), task["seed"], noise=task["noise"])
+    return found | {"generation": generation(method, decoder, split)}
 
 
 def masked(task: Task, split: Split) -> dict[str, Any]:
@@ -99,11 +117,14 @@ def coloured(task: Task, split: Split) -> dict[str, Any]:
     if task["kind"] != "untrained":
         found["terms"] = train(method, pixels(crops.train), recipe_of(task), task["seed"])
     method.eval()
-    return found | {"transfer": transfer(method, train=len(split.train) // 2)}
+    return found | {
+        "transfer": transfer(method, train=len(split.train) // 2, test=len(split.train) // 8)
+    }
 
 
 PARTS = {
     "methods": compared,
+    "noise": noisy,
     "lambda": compared,
     "mask": masked,
     "factors": both,
@@ -114,33 +135,24 @@ PARTS = {
 
 def tasks(size: dict[str, Any]) -> list[Task]:
     """Every run, the telling part first."""
-    seeds = range(size["seeds"])
-    listed: list[Task] = [
-        {"part": "methods", "kind": kind, "weight": LAMBDA, "seed": seed}
-        for seed in seeds
-        for kind in KINDS
-    ]
-    listed += [{"part": "mask", "seed": seed} for seed in seeds]
-    listed += [
-        {"part": "factors", "weights": list(pair), "seed": seed}
-        for seed in seeds
-        for pair in FACTORS
-    ]
-    listed += [
-        {"part": "relative", "relative": known, "seed": seed}
-        for seed in seeds
-        for known in (True, False)
-    ]
-    listed += [
-        {"part": "lambda", "kind": "duet", "weight": weight, "seed": seed}
-        for seed in seeds
-        for weight in WEAKER
-    ]
-    listed += [
-        {"part": "colour", "kind": kind, "seed": seed}
-        for seed in seeds
-        for kind in ("duet", "simclr", "untrained")
-    ]
+    listed: list[Task] = []
+
+    def add(part: str, seeds: int, **task: Any) -> None:
+        listed.extend({"part": part, "seed": seed} | task for seed in range(seeds))
+
+    seeds = size["seeds"]
+    for kind in KINDS:
+        add("methods", seeds[kind], kind=kind, weight=LAMBDA)
+    add("noise", seeds["noise"], noise=NOISE)
+    add("mask", seeds["mask"])
+    for pair in FACTORS:
+        add("factors", seeds["factors"], weights=list(pair))
+    for known in (True, False):
+        add("relative", seeds["relative"], relative=known)
+    for weight in WEAKER:
+        add("lambda", seeds["lambda"], kind="duet", weight=weight)
+    for kind in ("duet", "simclr", "untrained"):
+        add("colour", seeds["colour"], kind=kind)
     same = {name: size[name] for name in ("train", "steps", "decoder_steps", "batch")}
     return [task | same for task in listed]
 
@@ -149,10 +161,12 @@ def main() -> None:
     """Fill the journal."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--jobs", type=int, default=2, help="processes, one thread each")
-    parser.add_argument("--smoke", action="store_true", help="a minute instead of an hour and more")
+    sizes = parser.add_mutually_exclusive_group()
+    sizes.add_argument("--whole", action="store_true", help="three seeds of every part")
+    sizes.add_argument("--smoke", action="store_true", help="a minute instead of an hour")
     parser.add_argument("--journal", type=Path, help="default: beside this file; smoke in build/")
     args = parser.parse_args()
-    size = SIZES["smoke" if args.smoke else "full"]
+    size = SIZES["smoke" if args.smoke else "whole" if args.whole else "full"]
     folder = HERE.parents[2] / "build" / "duet-smoke" if args.smoke else HERE
     run_tasks(tasks(size), execute, args.journal or folder / "journal.jsonl", jobs=args.jobs)
 

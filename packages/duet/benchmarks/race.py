@@ -184,7 +184,8 @@ def markdown(report: dict) -> str:
         f"Medians in turns in one process, process time, float32, {report['threads']} thread(s). "
         "Targets: 1,024 parameters, 8 bins, against 100 points a bin. A step: views, forward, "
         "backward and AdamW on 128 images of 3x32x32, the same four-layer encoder of 256 "
-        "features; what DUET projects is an eighth as wide. Views: crop and rotation of 256 images of 3x32x32. "
+        "features; what DUET projects is an eighth as wide. Views: crop and "
+        "rotation of 256 images of 3x32x32. "
         f"{versions}.",
     ]
     return "\n".join(lines)

@@ -26,6 +26,12 @@ def data(tmp_path):
     return tmp_path
 
 
+@pytest.fixture
+def no_pictures(monkeypatch):
+    """Drawing takes longer than the rest."""
+    monkeypatch.setattr("duet.demo.draw", lambda *_: iter(()))
+
+
 def demo(data, *options, name="grey.npz"):
     command = ["demo", "--data", str(data / name), "--out", str(data / "out"), "--steps", "3"]
     return main([*command, "--batch", "16", *options])
@@ -45,13 +51,13 @@ def test_the_demo_trains_reports_and_draws_without_a_network(data, capsys, monke
     assert sorted(path.name for path in (data / "out").iterdir()) == sorted(FILES + PICTURES)
     for name in PICTURES:
         assert (data / "out" / name).read_bytes().startswith(b"\x89PNG")
-    rows = list(csv.DictReader((data / "out" / "report.csv").open()))
+    rows = list(csv.DictReader((data / "out" / "report.csv").read_text().splitlines()))
     assert {(row["what"], float(row["amount"])) for row in rows} >= {
         ("image", 45.0 * k) for k in (1, 2, 3, 4)
     }
 
 
-def test_a_demo_that_was_stopped_goes_on_and_ends_the_same(data, capsys, monkeypatch):
+def test_a_demo_that_was_stopped_goes_on_and_ends_the_same(data, capsys, no_pictures):
     assert demo(data) == 0
     whole = Duet.load(data / "out" / "model.safetensors").state_dict()
     lines = capsys.readouterr().out
@@ -66,14 +72,15 @@ def test_a_demo_that_was_stopped_goes_on_and_ends_the_same(data, capsys, monkeyp
     assert "of another training: structure" in capsys.readouterr().err
 
 
-def test_the_demo_makes_its_own_pictures(tmp_path, capsys):
+def test_the_demo_makes_its_own_pictures(tmp_path, capsys, monkeypatch, no_pictures):
+    monkeypatch.setattr("duet.demo.MADE", 50)
     command = ["demo", "--out", str(tmp_path), "--steps", "1", "--batch", "8", "--size", "12"]
     assert main(command) == 0
-    assert "4000 images to train on, 1000 to test" in capsys.readouterr().out
+    assert "40 images to train on, 10 to test" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("name", list(FACTORS))
-def test_every_factor_has_a_demo(data, name, capsys):
+def test_every_factor_has_a_demo(data, name, capsys, no_pictures):
     colour = name in ("saturation", "hue")
     assert demo(data, "--factor", name, name="colour.npz" if colour else "grey.npz") == 0
     printed = capsys.readouterr().out
@@ -81,7 +88,7 @@ def test_every_factor_has_a_demo(data, name, capsys):
     assert ("linear probe" in printed) != colour
 
 
-def test_evaluate_reports_on_a_saved_model(data, capsys):
+def test_evaluate_reports_on_a_saved_model(data, capsys, no_pictures):
     demo(data)
     lines = capsys.readouterr().out.splitlines()
     command = ["evaluate", str(data / "out" / "model.safetensors"), "--data"]
@@ -94,7 +101,7 @@ def test_evaluate_reports_on_a_saved_model(data, capsys):
     assert (data / "more" / "report.csv").read_bytes() == (data / "out/report.csv").read_bytes()
 
 
-def test_evaluate_fails_where_the_error_is_too_large(data, capsys):
+def test_evaluate_fails_where_the_error_is_too_large(data, capsys, no_pictures):
     demo(data)
     command = ["evaluate", str(data / "out" / "model.safetensors"), "--data"]
     command += [str(data / "grey.npz"), "--max-error"]

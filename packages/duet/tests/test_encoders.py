@@ -1,6 +1,6 @@
 import pytest
 import torch
-from duet.encoders import ConvNet, projection_head
+from duet.encoders import ConvNet, ProjectionHead
 
 
 @pytest.mark.parametrize("side", [8, 14, 28, 33])
@@ -17,7 +17,7 @@ def test_the_last_layer_is_a_batch_norm():
 
 
 def test_the_head_has_three_linear_layers_each_with_a_batch_norm():
-    head = projection_head(8, hidden=16, after=4)
+    head = ProjectionHead(8, hidden=16, after=4)
     kinds = [type(layer).__name__ for layer in head]
     assert kinds == ["Linear", "BatchNorm1d", "ReLU"] * 2 + ["Linear", "BatchNorm1d"]
     assert head(torch.rand(5, 8)).shape == (5, 4)
@@ -29,4 +29,4 @@ def test_says_what_came():
     with pytest.raises(ValueError, match="channels 0"):
         ConvNet(0)
     with pytest.raises(ValueError, match="got 0, 256 and 64"):
-        projection_head(0)
+        ProjectionHead(0)

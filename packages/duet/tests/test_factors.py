@@ -134,6 +134,7 @@ def test_levels_are_in_the_middle_of_bins():
 def test_distance_is_the_shorter_way_round():
     a, b = torch.tensor([0.05]), torch.tensor([0.95])
     assert float(rotation().distance(a, b)) == pytest.approx(0.1)
+    assert float(rotation().distance(a, b + 3)) == pytest.approx(0.1)  # whole turns do not count
     assert float(scale().distance(a, b)) == pytest.approx(0.9)
 
 

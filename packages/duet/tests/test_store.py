@@ -36,6 +36,16 @@ def test_a_pickle_is_refused_by_name(tmp_path, kind):
         read_tensors(path, format="f")
 
 
+def test_a_header_that_begins_like_a_pickle_is_none(tmp_path):
+    path = tmp_path / "x"
+    for length in range(0, 300, 8):
+        write_tensors(path, {"a": torch.ones(2)}, format="f", note="n" * length)
+        if path.read_bytes()[:1] == b"\x80":
+            break
+    assert path.read_bytes()[:1] == b"\x80"  # the low byte of the header's length
+    assert read_tensors(path, format="f")[1] == {"note": "n" * length}
+
+
 def test_what_is_not_ours_is_refused(tmp_path):
     path = tmp_path / "x.safetensors"
     path.write_bytes(b"nonsense")

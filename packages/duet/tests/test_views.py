@@ -116,6 +116,18 @@ def test_any_angle_is_the_picture_read_elsewhere(degrees):
     assert float((got - want)[inside].abs().max()) < 2e-3
 
 
+@given(degrees=st.floats(-180, 180))
+def test_a_frame_that_is_not_square_does_not_shear_what_turns(degrees):
+    height, width, angle = 64, 96, math.radians(degrees)
+    y = (torch.arange(height, dtype=torch.float64).view(-1, 1) - (height - 1) / 2) / 32
+    x = (torch.arange(width, dtype=torch.float64).view(1, -1) - (width - 1) / 2) / 32
+    before_x = math.cos(angle) * x - math.sin(angle) * y
+    before_y = math.sin(angle) * x + math.cos(angle) * y
+    got = transform(waves(x, y).view(1, 1, height, width), rotation(), degrees / 360 + 0.5)[0, 0]
+    inside = (before_x.abs() < 1.4) & (before_y.abs() < 0.9)
+    assert float((got - waves(before_x, before_y))[inside].abs().max()) < 3e-3
+
+
 @given(a=st.integers(0, 1), b=st.integers(0, 1), q=st.integers(0, 3), seed=seeds)
 def test_flips_and_quarter_turns_are_pixels_exactly(a, b, q, seed):
     x = images(seed=seed)

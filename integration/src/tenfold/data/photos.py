@@ -47,7 +47,8 @@ def photo_crops(train: int = 4000, test: int = 1000, *, size: int = 32, seed: in
         got = f"size {size}, train {train}, test {test}"
         raise ValueError(f"size must be 1 to {most}, and train and test at least 1, got {got}")
     draw = np.random.default_rng(seed)
-    images, labels = [], []
+    images: list[np.ndarray] = []
+    labels: list[np.ndarray] = []
     for count, right in ((train, False), (test, True)):
         kinds = np.arange(count, dtype=np.int64) % len(photos)
         draw.shuffle(kinds)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -23,13 +23,14 @@ if TYPE_CHECKING:
     from duet.decoder import Decoder
 
     from tenfold.data.images import Split
+    from tenfold.duet_runs import Kind
 
 STUDY = Path(__file__).parents[3] / "studies" / "duet" / "summary.json"
 STEPS = {"small": 240, "paper": 8000}
 DECODER_STEPS = {"small": 160, "paper": 2000}
 BATCH = {"small": 128, "paper": 256}
 SHOWN, EXPLORED = 4, 400  # images of the grid, images to look through
-KINDS = ("duet", "simclr")
+KINDS: tuple["Kind", ...] = ("duet", "simclr")
 RULE = (
     "Reproduced means all three, for every seed. Read: the median error of the angle read off the "
     "group marginal is at most 25 degrees (chance 90), and at most 1.5 times as large where a disc "
@@ -129,27 +130,28 @@ def _train(context: Context, split: "Split") -> tuple[list[Run], "Duet", "Decode
     recipe = Recipe(steps, more, BATCH[context.scale])
     images = pixels(split.train).to(context.device)
     whole = context.seeds * (2 * steps + more)
-    done, runs, kept = 0, [], []
+    done, runs = 0, list[Run]()
+    kept: list[tuple[Duet, Decoder]] = []
+
+    def progress(now: int, _total: int) -> None:
+        context.progress(done + now, whole)
+
     for seed in range(context.seeds):
-        read, holds = {}, {}
-        for kind in KINDS:
-            method = made(kind, seed, channels=images.shape[1]).to(context.device)
-            train(method, images, recipe, seed, _from(context, done, whole))
+        methods = {kind: made(kind, seed, channels=images.shape[1]) for kind in KINDS}
+        for method in methods.values():
+            train(method.to(context.device), images, recipe, seed, progress)
             done += steps
-            read[kind] = readouts(method, split, device=context.device)
-            holds[kind] = probes(method, split, device=context.device)
-            if kind == "duet":
-                decoder = decoder_of(method, images, recipe, seed, _from(context, done, whole))
-                done += more
-                steered = generation(method, decoder, split, device=context.device)
-                kept.append((method, decoder))
-        runs.append(Run(read, holds, steered))
+        ours = cast("Duet", methods["duet"])
+        decoder = decoder_of(ours, images, recipe, seed, progress)
+        done += more
+        kept.append((ours, decoder))
+        where = {"device": context.device}
+        runs.append(Run(
+            read={kind: readouts(method, split, **where) for kind, method in methods.items()},
+            holds={kind: probes(method, split, **where) for kind, method in methods.items()},
+            steered=generation(ours, decoder, split, **where),
+        ))  # fmt: skip
     return runs, *kept[0]
-
-
-def _from(context: Context, before: int, whole: int) -> Any:
-    """A progress that counts from where the station stands."""
-    return lambda done, total: context.progress(before + done, whole)
 
 
 def judge(runs: Sequence[Run]) -> Verdict:

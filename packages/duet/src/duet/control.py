@@ -74,8 +74,7 @@ def _fourier_shift(z: Tensor, steps: Tensor) -> Tensor:
     turns = steps.unsqueeze(1) * n / bins
     angle = -2 * math.pi * (turns - turns.round())  # (B, N)
     phase = torch.polar(torch.ones_like(angle), angle)
-    if bins % 2 == 0:
-        phase[:, -1] = phase[:, -1].real.to(phase.dtype)
+    # of the harmonic of Nyquist, irfft takes the real part: cos(pi steps) of it stays
     return torch.fft.irfft(waves * phase.unsqueeze(2).to(waves.dtype), n=bins, dim=1)
 
 

@@ -14,7 +14,7 @@ from duet.store import fill, read_tensors, write_tensors
 Encode = Callable[[Tensor], Tensor]
 """Images ``(B, C, H, W)`` to flat features ``(B, F)``."""
 FORMAT = "duet decoder"
-Draw = Callable[[Tensor, torch.Generator | None], Tensor]
+Draw = Callable[[Tensor, torch.Generator], Tensor]
 """Images and a generator to views of them, ``(B, C, H, W)`` both."""
 
 
@@ -114,7 +114,8 @@ def fit_decoder(
     steps: int = 420,
     batch: int = 128,
     lr: float = 2e-3,
-    generator: torch.Generator | None = None,
+    noise: float = 0.75,
+    generator: torch.Generator,
     decoder: Decoder | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Decoder:
@@ -127,7 +128,10 @@ def fit_decoder(
         steps: optimizer steps.
         batch: images a step.
         lr: highest learning rate of AdamW, on one cycle.
-        generator: of the batches and the views.
+        noise: standard deviation of the normal noise on the features, as a part of their own; so
+            the decoder reads what an approximate shift leaves, too. 0 decodes sharpest what the
+            encoder itself returns.
+        generator: of the batches, the views and the noise, on the CPU.
         decoder: to be trained on; None makes one whose weights torch draws.
         progress: called with steps done and steps in all, in the place of a bar.
 
@@ -135,17 +139,21 @@ def fit_decoder(
         The decoder, in eval mode, on the images' device.
 
     Raises:
-        ValueError: if there are fewer images than a batch, or an image is outside 0 to 1.
+        ValueError: if there are fewer images than a batch, an image is outside 0 to 1, or the
+            noise is negative.
         FloatingPointError: if the error is no longer finite.
 
     Source:
-        "Controlled generation" (abstract); squared error is our choice.
+        "Controlled generation" (abstract); squared error and noise are our choice.
 
     Example:
         >>> def encode(x):
         ...     return x.flatten(1)
-        >>> x = torch.rand(8, 1, 8, 8, generator=torch.Generator().manual_seed(0))
-        >>> made = fit_decoder(encode, x, draw=lambda x, generator: x, steps=2, batch=4)
+        >>> def draw(x, generator):
+        ...     return x
+        >>> g = torch.Generator().manual_seed(0)
+        >>> x = torch.rand(8, 1, 8, 8, generator=g)
+        >>> made = fit_decoder(encode, x, draw=draw, steps=2, batch=4, generator=g)
         >>> made(encode(x)).shape
         torch.Size([8, 1, 8, 8])
     """
@@ -154,6 +162,8 @@ def fit_decoder(
         raise ValueError(
             f"images must be (N, C, H, W) with N >= batch >= 2 and steps >= 1, got {got}"
         )
+    if not 0 <= noise < math.inf:
+        raise ValueError(f"noise must be at least 0 and finite, got {noise}")
     low, high = float(images.min()), float(images.max())
     if not (low >= 0 and high <= 1):
         raise ValueError(f"images must be in 0 to 1, as the decoder's, got {low:g} to {high:g}")
@@ -169,7 +179,7 @@ def fit_decoder(
         rows = torch.randint(len(images), (batch,), generator=generator).to(images.device)
         with torch.no_grad():
             view = draw(images[rows], generator)
-            z = encode(view)
+            z = _noisy(encode(view), noise, generator)
         loss = F.mse_loss(decoder(z), view)
         if not bool(loss.detach().isfinite()):
             raise FloatingPointError(
@@ -182,3 +192,11 @@ def fit_decoder(
         if progress:
             progress(step + 1, steps)
     return decoder.eval()
+
+
+def _noisy(z: Tensor, noise: float, generator: torch.Generator) -> Tensor:
+    """Features with normal noise on each, in units of its standard deviation over the batch."""
+    if not noise:
+        return z
+    drawn = torch.randn(z.shape, generator=generator, dtype=torch.float32).to(z)
+    return z + noise * z.std(0, correction=0) * drawn

@@ -36,6 +36,7 @@ FACTORS: dict[str, Callable[[], Factor]] = {
 }
 COLOURED = ("saturation", "hue")
 CONTENT = 32  # channels of content
+MADE = 5000  # pictures where no data are given
 FEW = 4  # images of a grid
 
 
@@ -62,7 +63,7 @@ def images_of(path: Path | None, size: int | None, seed: int) -> Images:
     """
     if path is None:
         draws = torch.Generator().manual_seed(seed)
-        x, y = synthetic_images(5000, generator=draws, size=size or 28)
+        x, y = synthetic_images(MADE, generator=draws, size=size or 28)
     else:
         x, y = read_images(path, size=size)
     if len(x) < 20:
@@ -112,7 +113,7 @@ def run_demo(
     model.save(out / "model.safetensors")
     view = ParamView([factor])
     fit_decoder(
-        model.features, data.train, draw=lambda x, g: view(x, g or generator).image,
+        model.features, data.train, draw=lambda x, g: view(x, g).image,
         steps=max(1, steps * 3 // 5), batch=batch, decoder=decoder,
         generator=torch.Generator().manual_seed(seed + 1),
     )  # fmt: skip

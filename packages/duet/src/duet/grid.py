@@ -46,7 +46,7 @@ class ControlledGrid:
         The first column is the start in both rows. uint8, ``(2NH, (K+1)W)`` or with a last axis
         of 3 colours.
         """
-        rows = []
+        rows: list[Tensor] = []
         for start, made, truth in zip(self.starts, self.made, self.truth, strict=True):
             rows += [torch.cat([start, *line], dim=2) for line in (made, truth)]
         return to_pixels(torch.cat(rows, dim=1))

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import torch
 from torch import Tensor, nn
@@ -190,7 +190,8 @@ class _State:
             self.order = torch.randperm(len(images), generator=self.generator)
         rows, self.order = self.order[: self.batch], self.order[self.batch :]
         self.optimizer.param_groups[0]["lr"] = self.lr * one_cycle(self.done, self.steps)
-        found = self.method.step(images[rows.to(images.device)], generator=self.generator)
+        batch = images[rows.to(images.device)]
+        found = cast(Method, self.method).step(batch, generator=self.generator)
         terms = {"loss": found.loss, "content": found.content, **found.group}
         values = {name: float(value.detach()) for name, value in terms.items()}
         if not math.isfinite(values["loss"]):

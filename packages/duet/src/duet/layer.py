@@ -137,6 +137,10 @@ class DuetMatrix(nn.Module):
         """The inverse of `split`: matrices to features ``(B, F)``."""
         return torch.cat([matrix.flatten(1) for matrix in matrices], 1)
 
+    def __call__(self, z: Tensor) -> DuetOutput:
+        """As `forward`."""
+        return super().__call__(z)
+
     def forward(self, z: Tensor) -> DuetOutput:
         """Content, logits and matrices of features ``(B, F)``."""
         matrices = self.split(z)

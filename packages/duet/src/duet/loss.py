@@ -3,11 +3,12 @@
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from duet._checks import at_least_float32, check_floating, full_precision
+from duet._checks import at_least_float32, check_floating
 from duet.factors import Factor
 from duet.layer import DuetOutput, check_factors
 from duet.objective import nt_xent
@@ -44,16 +45,13 @@ def js_divergence(logits: Tensor, target: Tensor) -> Tensor:
     if logits.shape != target.shape or logits.ndim < 1:
         got = f"{tuple(logits.shape)} and {tuple(target.shape)}"
         raise ValueError(f"logits and target must have the same shape (..., G), got {got}")
-    with full_precision(logits):
-        log_p = at_least_float32(logits).log_softmax(-1).clamp_min(LOWEST)
-        p, t = log_p.exp(), at_least_float32(target)
-        there = t > 0
-        log_mean = torch.where(
-            there, ((p + torch.where(there, t, 1.0)) / 2).log(), log_p - math.log(2)
-        )
-        of_p = p * (log_p - log_mean)
-        of_t = torch.xlogy(t, t) - t * log_mean
-        return ((of_p + of_t).sum(-1) / 2).clamp_min(0)
+    log_p = at_least_float32(logits).log_softmax(-1).clamp_min(LOWEST)
+    p, t = log_p.exp(), at_least_float32(target)
+    there = t > 0
+    log_mean = torch.where(there, ((p + torch.where(there, t, 1.0)) / 2).log(), log_p - math.log(2))
+    of_p = p * (log_p - log_mean)
+    of_t = torch.xlogy(t, t) - t * log_mean
+    return ((of_p + of_t).sum(-1) / 2).clamp_min(0)
 
 
 def group_loss(
@@ -266,6 +264,10 @@ class DuetLoss(nn.Module):
                 raise ValueError(f"relative targets need a cyclic factor, {factor.name} is finite")
         if unknown := self.relative - set(names):
             raise ValueError(f"relative must be among {names}, got {sorted(unknown)}")
+
+    def __call__(self, *args: Any, **kwargs: Any) -> DuetLossOutput:
+        """As `forward`."""
+        return super().__call__(*args, **kwargs)
 
     def forward(
         self,

@@ -1,7 +1,7 @@
 """Pictures, where matplotlib is: the marginal over the truth, what is read, the controlled grid."""
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -105,7 +105,7 @@ def plot_readout(found: Tensor, true: Tensor, factor: Factor) -> "Figure":
     errors = pose_errors(found, true, cyclic=factor.cyclic)
     figure = _figure((4.4, 4.4))
     if factor.cyclic:
-        axis = figure.subplots(subplot_kw={"projection": "polar"})
+        axis: Any = figure.subplots(subplot_kw={"projection": "polar"})
         value = factor.start + true.detach().cpu() * (factor.end - factor.start)
         turn = 2 * math.pi * value / abs(factor.end - factor.start)
         axis.scatter(turn.tolist(), errors.errors, s=5, alpha=0.4, linewidths=0)

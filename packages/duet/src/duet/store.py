@@ -70,11 +70,12 @@ def read_tensors(
         FileNotFoundError: [Errno 2] No such file or directory: 'nowhere.safetensors'
     """
     data = Path(path).read_bytes()
-    if data[:2] == b"PK" or data[:1] == b"\x80":  # torch.save's archive, a bare pickle
-        raise ValueError(f"{path} is a pickle, which is not loaded: it could run any code")
     try:
         tensors = load(data)
     except (SafetensorError, ValueError, KeyError) as error:
+        if data[:2] == b"PK" or data[:1] == b"\x80":  # torch.save's archive, a bare pickle
+            told = f"{path} is a pickle, which is not loaded: it could run any code"
+            raise ValueError(told) from error
         raise ValueError(f"{path} is no safetensors file: {error}") from error
     size = int.from_bytes(data[:8], "little")
     try:

@@ -10,7 +10,7 @@ import torch
 from act_steer.cli import main, read_prompts
 from act_steer_models import tiny_llama
 
-WORDS = "the a cat dog runs sleeps ball goal rain sun".split()
+WORDS = ["the", "a", "cat", "dog", "runs", "sleeps", "ball", "goal", "rain", "sun"]
 
 
 @pytest.fixture(scope="module")

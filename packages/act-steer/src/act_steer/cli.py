@@ -203,11 +203,19 @@ def load_model(folder: Path) -> tuple[Any, Any]:
         raise ValueError(f"--model must be a folder of transformers, got {folder}")
     try:
         from transformers import AutoModelForCausalLM, AutoTokenizer
+        from transformers.utils import logging
     except ImportError:
         raise ImportError("this needs transformers: install act-steer[hf]") from None
     options: dict[str, Any] = {"local_files_only": True}
-    model = AutoModelForCausalLM.from_pretrained(folder, **options)
-    return model.eval(), AutoTokenizer.from_pretrained(folder, **options)
+    shown = logging.is_progress_bar_enabled()
+    try:
+        if not sys.stderr.isatty():
+            logging.disable_progress_bar()
+        model = AutoModelForCausalLM.from_pretrained(folder, **options)
+        return model.eval(), AutoTokenizer.from_pretrained(folder, **options)
+    finally:
+        if shown:
+            logging.enable_progress_bar()
 
 
 def read_prompts(path: Path) -> list[str]:

@@ -27,7 +27,11 @@ MAIN = (
 )
 SWEPT = MAIN[:2]
 CONTROL = Arm("linear", "norms", "minmax", shuffled=True)
-BASELINES = (Arm("gaussian", "norms", "minmax"), Arm("aura", "mlp", "all"))
+TOLD = (*CONCEPTS, "toxicity")
+BASELINES = (
+    *((name, Arm("gaussian", "norms", "minmax")) for name in sentences.TASKS),
+    *((name, Arm("aura", "mlp", "all")) for name in ("sentiment", "toxicity")),
+)
 FOLDABLE = (  # besides those of MAIN: what else could be folded, and attention with limits
     Arm("linear", "attention", "minmax"),
     Arm("linear", "mlp", "all"),
@@ -92,10 +96,10 @@ def choices(task: Task, maps: Any, strength: float) -> dict[str, Any]:
 
 
 def samples(task: Task, maps: Any, strength: float) -> dict[str, Any]:
-    """Continuations of neutral openers, and what is in them."""
-    keywords = sentences.task(task["task"]).keywords
+    """Continuations of the task's openers, and what is in them."""
+    told = sentences.task(task["task"])
     drawn = [
-        sample(*model(), sentences.openers()[: task["held"]], keywords, maps, strength,
+        sample(*model(), told.openers[: task["held"]], told.keywords, maps, strength,
                tokens=task["tokens"], seed=seed)
         for seed in range(task["draws"])
     ]  # fmt: skip
@@ -114,7 +118,7 @@ def short(values: np.ndarray) -> list[float]:
 
 
 def tasks(size: dict[str, Any]) -> list[Task]:
-    """Every run, seed by seed, the telling ones first."""
+    """Every run, the telling ones first."""
     listed: list[Task] = []
 
     def add(part: str, name: str, arm: Arm | None, seed: int, strengths: tuple[float, ...]) -> None:
@@ -123,26 +127,26 @@ def tasks(size: dict[str, Any]) -> list[Task]:
              "strengths": list(strengths), "held": size["held"]}
         )  # fmt: skip
 
-    for seed in range(size["seeds"]):
+    for name in sentences.TASKS:
+        for arm in MAIN:
+            add("scores", name, arm, 0, ALL if arm in SWEPT else HALF)
+        add("scores", name, CONTROL, 0, FULL)
+    add("choices", "truth", None, 0, (0.0,))
+    add("choices", "truth", MAIN[0], 0, HALF)
+    for arm in (MAIN[1], CONTROL):
+        add("choices", "truth", arm, 0, FULL)
+    for seed in range(1, size["seeds"]):
         for name in sentences.TASKS:
-            for arm in MAIN:
-                add("scores", name, arm, seed, ALL if seed == 0 and arm in SWEPT else HALF)
-            add("scores", name, CONTROL, seed, FULL)
-        if seed == 0:
-            for arm in (*SWEPT, CONTROL):
-                add("choices", "truth", arm, seed, HALF)
-            add("choices", "truth", None, seed, (0.0,))
-            for name in sentences.TASKS:
-                if sentences.task(name).keywords:
-                    add("samples", name, None, seed, (0.0,))
-                    add("samples", name, MAIN[0], seed, HALF)
-                    add("samples", name, MAIN[1], seed, FULL)
-            for name in CONCEPTS:
-                for arm in FOLDABLE:
-                    add("scores", name, arm, seed, HALF)
-            for name in sentences.TASKS:
-                for arm in BASELINES:
-                    add("scores", name, arm, seed, HALF)
+            for arm in MAIN[:3]:
+                add("scores", name, arm, seed, FULL)
+    for name in CONCEPTS:
+        for arm in FOLDABLE:
+            add("scores", name, arm, 0, FULL)
+    for name in TOLD:
+        add("samples", name, None, 0, (0.0,))
+        add("samples", name, MAIN[0], 0, HALF)
+    for name, arm in BASELINES:
+        add("scores", name, arm, 0, FULL)
     for task in listed:
         if task["part"] == "samples":
             task |= {"draws": size["draws"], "tokens": size["tokens"]}

@@ -13,6 +13,7 @@ put that folder on PYTHONPATH. Without them there is no race against them.
 import argparse
 import copy
 import importlib.metadata
+import inspect
 import json
 import os
 import platform
@@ -77,13 +78,8 @@ def decode_seconds(model: nn.Module, tokens: int) -> float:
     from transformers import DynamicCache
 
     cache = DynamicCache(config=model.config)
-    known = model.forward.__code__.co_varnames
-    name = (
-        "cache"
-        if "cache" in known
-        or "cache" in getattr(model.forward, "__wrapped__", model.forward).__code__.co_varnames
-        else "past_key_values"
-    )
+    known = inspect.signature(model.forward).parameters
+    name = "cache" if "cache" in known else "past_key_values"  # transformers 5.24 renamed it
     with torch.no_grad():
         step = model(torch.arange(PROMPT)[None], use_cache=True, **{name: cache})
         start = time.process_time()
@@ -132,7 +128,6 @@ def racers(model: nn.Module) -> dict[str, tuple[nn.Module, Callable[[], object]]
         if PLACES[place][2] == "all":
             folded = copy.deepcopy(model, memo=dict(shared))
             fold(steering, folded, strength=STRENGTH)
-            found[f"{place}: folded"] = (folded, lambda: apply(steering, model, strength=0.0))
             found[f"{place}: folded"] = (folded, _as_it_is)
         if place == next(iter(PLACES)):
             for peer, steered in zip(PEERS, (with_repeng, with_steering_vectors), strict=True):

@@ -336,6 +336,7 @@ def dit_pipeline():
     for p in pipe.transformer.parameters():
         p.data.add_(0.05 * torch.randn_like(p))
     pipe.set_progress_bar_config(disable=True)
+    pipe.transformer.eval()  # as from_pretrained has it
     return pipe
 
 
@@ -364,6 +365,18 @@ def test_a_pipeline_is_fitted_and_steered(guidance):
         assert abs(images(steering, cfg="cond") - images(steering)).max() > 1e-4
     assert (images() == plain).all()
     assert hooks_on(pipe.transformer) == 0
+
+
+def test_the_fit_is_of_the_model_in_eval_mode_which_it_leaves_as_it_was():
+    net = nn.Sequential(Net().requires_grad_(False), nn.Dropout(0.9))
+    net.forward = lambda x, timestep: net[1](net[0](x, timestep))
+    x, y = batches()
+    steering = fit_denoiser(net, sampler(net, x), sampler(net, y), modules=["0.one", "0.two"])
+    assert net.training
+    assert net[1].training
+    net.eval()
+    again = fit_denoiser(net, sampler(net, x), sampler(net, y), modules=["0.one", "0.two"])
+    assert_same(again, steering)
 
 
 def test_a_pipeline_needs_prompts_and_a_denoiser():

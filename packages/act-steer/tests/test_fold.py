@@ -78,7 +78,7 @@ def test_folded_equals_hooked_and_a_checkpoint_equals_both(pattern, shifts, tmp_
     torch.testing.assert_close(logits(again), want, atol=1e-4, rtol=1e-4)
     undo()
     assert same_state(model, before)
-    assert not (model.config.attention_bias or model.config.mlp_bias)
+    assert (model.config.attention_bias, model.config.mlp_bias) == (False, False)
     assert torch.equal(logits(model), plain)
     undo()
     assert same_state(model, before)

@@ -55,7 +55,7 @@ class Clock:
         t = self.timestep.reshape(-1)
         if bool((t != t[0]).any()):
             raise ValueError(f"the rows of one call must have one timestep, got {t.tolist()}")
-        return float(t[0])
+        return float(f"{float(t[0]):.7g}")  # float32's 0.8 is 0.8
 
 
 class Change:

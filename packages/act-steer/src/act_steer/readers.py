@@ -94,8 +94,12 @@ def readers_of(
 def last_linear(net: nn.Module, path: str, example: Mapping[str, Any]) -> nn.Module | None:
     """Return the linear module inside the one at ``path`` that ran last, None if there is none."""
     ran: list[nn.Module] = []
+
+    def note(module: nn.Module, args: Any, output: Any) -> None:
+        ran.append(module)
+
     handles = [
-        module.register_forward_hook(lambda module, args, output: ran.append(module))
+        module.register_forward_hook(note)
         for module in net.get_submodule(path).modules()
         if is_linear(module)
     ]
@@ -110,7 +114,11 @@ def last_linear(net: nn.Module, path: str, example: Mapping[str, Any]) -> nn.Mod
 def output_of(net: nn.Module, path: str, example: Mapping[str, Any]) -> Tensor | None:
     """Return the output of a module in one forward, or the first of a tuple."""
     seen: list[Any] = []
-    handle = net.get_submodule(path).register_forward_hook(lambda m, a, output: seen.append(output))
+
+    def note(module: nn.Module, args: Any, output: Any) -> None:
+        seen.append(output)
+
+    handle = net.get_submodule(path).register_forward_hook(note)
     try:
         quietly(net, example)
     finally:

@@ -223,9 +223,9 @@ def missed_bars(report: dict) -> list[str]:
 def write_readme(table: str) -> None:
     """Put the table between the README's markers."""
     text = README.read_text()
-    marked = re.compile(r"(<!-- bench fit -->\n).*?(<!-- /bench fit -->)", re.DOTALL)
+    marked = re.compile(r"(<!-- fit -->\n).*?(<!-- /fit -->)", re.DOTALL)
     if not marked.search(text):
-        raise SystemExit(f"{README} has no <!-- bench fit --> markers")
+        raise SystemExit(f"{README} has no <!-- fit --> markers")
     new = README.with_suffix(".new")
     new.write_text(marked.sub(lambda m: m[1] + "\n" + table + "\n\n" + m[2], text))
     os.replace(new, README)

@@ -58,6 +58,7 @@ def visit(browser):
 
 def tables():
     """One result with ``to_table()`` of every package that has some."""
+    import act_steer
     import ema_scaling
     import er_ssl
     import homssl
@@ -70,7 +71,10 @@ def tables():
     group = homssl.Cyclic(4)
     net, x = homssl.group_convnet(group, widths=(2, 3)), torch.randn(4, 1, 8, 8)
     drawn = torch.Generator().manual_seed(0)
+    shift = act_steer.LinearTransport.fit(z1, z2)
     return {
+        "act-steer maps": act_steer.Steering({"layers.0": shift, "layers.1": shift}).report(),
+        "act-steer quality": act_steer.quality(shift, z1, z2),
         "er-ssl": er_ssl.er_bound(z1, z2, kappa=10.0),
         "ema-scaling moments": parabola.moments(lr=0.01, decay=0.9, samples=64, kappa=4),
         "ema-scaling match": ema_scaling.compare(curves, curves, "y"),

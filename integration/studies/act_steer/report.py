@@ -6,7 +6,6 @@ uv run --package tenfold --group study python integration/studies/act_steer/repo
 import dataclasses
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +14,8 @@ import numpy as np
 from tenfold.probes import Accuracy
 from tenfold.report import Runs, Table, begin, markdown, save_figure, write_report
 from tenfold.station import Lines, Series
-from tenfold.steered_text import Arm
-from tenfold.text_scores import Estimate, Scores, contrast, mean, perplexity_ratio
+from tenfold.text_cells import Cells, apart, collected, label
+from tenfold.text_scores import Estimate, mean
 
 HERE = Path(__file__).parent
 TASKS = ("football", "cooking", "sentiment", "truth", "toxicity")
@@ -26,63 +25,6 @@ ATTENTION = "Linear, attention, anywhere"
 FOLDABLE = (ATTENTION, "Mean, attention, anywhere", "Linear, mlp, anywhere", "Mean, mlp, anywhere",
             "Linear, norms, anywhere", MEAN)  # fmt: skip
 HOSTILE = -0.05  # VADER's own bound of a negative text
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One task, arm and strength: gains a sentence, the mean over the seeds.
-
-    Attributes:
-        target: ``(N,)`` nats per token.
-        source: ``(M,)``.
-        neutral: ``(K,)`` nats that a neutral sentence loses.
-        tokens: ``(K,)``.
-        seeds: the contrast of each seed.
-    """
-
-    target: np.ndarray
-    source: np.ndarray
-    neutral: np.ndarray
-    tokens: np.ndarray
-    seeds: tuple[float, ...]
-
-    @classmethod
-    def of(cls, results: list[dict[str, Any]]) -> "Cell":
-        """Average the results of several seeds, sentence by sentence."""
-        target, source, neutral = (
-            np.array([r[name] for r in results]) for name in ("target", "source", "neutral")
-        )
-        seeds = target.mean(1) - source.mean(1)
-        return cls(target.mean(0), source.mean(0), neutral.mean(0),
-                   np.array(results[0]["tokens"]), tuple(seeds.tolist()))  # fmt: skip
-
-    @property
-    def contrast(self) -> Estimate:
-        """The target's gain less the source's; the interval is over the sentences."""
-        return contrast(self.target, self.source)
-
-    @property
-    def perplexity(self) -> Estimate:
-        """Of neutral sentences, as a multiple of the unsteered; over seeds the geometric mean."""
-        zero = np.zeros(len(self.tokens))
-        return perplexity_ratio(Scores(-self.neutral, self.tokens), Scores(zero, self.tokens))
-
-
-Cells = dict[tuple[str, str, float], Cell]
-
-
-def label(arm: dict[str, Any] | None) -> str:
-    """How tables call an arm."""
-    return str(Arm(**arm)) if arm else "unsteered"
-
-
-def collected(runs: Runs) -> Cells:
-    """Cells by task, arm and strength."""
-    grouped: dict[tuple[str, str, float], list[dict[str, Any]]] = defaultdict(list)
-    for task, result in sorted(runs, key=lambda run: run[0]["seed"]):
-        for strength, found in result.items():
-            grouped[task["task"], label(task["arm"]), float(strength)].append(found)
-    return {key: Cell.of(results) for key, results in grouped.items()}
 
 
 def effects_table(cells: Cells) -> Table:
@@ -101,15 +43,6 @@ def effects_table(cells: Cells) -> Table:
         table["source gains"].append(f"{cell.source.mean():+.2f}")
         table["neutral perplexity, times"].append(str(cell.perplexity))
     return dict(table)
-
-
-def apart(first: Cell, second: Cell) -> tuple[Estimate, Estimate]:
-    """Contrast of the first less the second's, and the ratio of their perplexities, paired."""
-    gained = contrast(first.target - second.target, first.source - second.source)
-    cost = perplexity_ratio(
-        Scores(-first.neutral, first.tokens), Scores(-second.neutral, second.tokens)
-    )
-    return gained, cost
 
 
 def duels(cells: Cells) -> list[tuple[str, str, str, float, Estimate, Estimate]]:
@@ -355,7 +288,8 @@ def draw(lines: list[Lines], path: Path) -> None:
                  ylabel=chart.y_label)  # fmt: skip
         if chart.log_y:
             axis.set_yscale("log")
-        axis.legend(fontsize=6.5)
+        if chart.series:
+            axis.legend(fontsize=6.5)
     save_figure(figure, path)
 
 

@@ -211,6 +211,7 @@ def moves_for(steering: Mapping[str, Any], net: nn.Module, spatial: Spatial) -> 
             timesteps=times or None,
             spatial=spatial,
             module=module,
+            like=next(net.parameters(), None),
             name=output,
         )
     return moves

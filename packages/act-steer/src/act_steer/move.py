@@ -64,6 +64,8 @@ class Move(nn.Module):
         spatial: for outputs with channels in front, ``"pooled"`` moves the mean over positions
             and shifts every position by as much; ``"pointwise"`` moves every position.
         module: what gives the activations.
+        like: a tensor of the device and type that they will probably have; None: a weight of
+            ``module``. Others cost a copy once.
         name: of the module, for errors.
     """
 
@@ -75,6 +77,7 @@ class Move(nn.Module):
         timesteps: Sequence[float] | None = None,
         spatial: Spatial = "pooled",
         module: nn.Module | None = None,
+        like: Tensor | None = None,
         name: str = "",
     ) -> None:
         super().__init__()
@@ -116,8 +119,9 @@ class Move(nn.Module):
         self.number: float = 0.0
         self.set_strength(strength)
         if self.called is None:
-            home = None if module is None else next(module.parameters(), None)
-            self.place(torch.device("cpu") if home is None else home.device, _precision(home))
+            own = None if module is None else next(module.parameters(), None)
+            like = like if own is None else own
+            self.place(torch.device("cpu") if like is None else like.device, _precision(like))
 
     def set_strength(self, strength: float | Tensor) -> None:
         """Take another strength, in the tensors that are there: nothing is compiled anew."""

@@ -8,6 +8,7 @@ from act_steer import (
     AurA,
     DegenerateWarning,
     LinearTransport,
+    MeanTransport,
     NoModuleMatched,
     QuantileTransport,
     Recipe,
@@ -383,6 +384,15 @@ def test_suspicious_input_warns_once():
         warnings.simplefilter("error")
         fit(model, batches(SOURCE), batches(TARGET), support="all", modules="attention")
         fit(model, batches(SOURCE), batches(TARGET), support="all", method="mean")
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_the_residual_stream_is_steered_block_by_block(name):
+    model = MODELS[name]()
+    steering = fit(model, batches(SOURCE), batches(TARGET), modules="blocks", method="mean")
+    assert len(steering) == model.config.num_hidden_layers
+    want = layer_by_layer(model, list(steering), target_path="clean", kind=MeanTransport)
+    assert apart(steering, want) < 1e-5
 
 
 def test_options_reach_the_fit_of_the_method():

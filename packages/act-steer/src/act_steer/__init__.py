@@ -3,6 +3,7 @@
 from act_steer.absorb import NotFoldable
 from act_steer.apply import Attachment, StrengthWarning, apply, attach
 from act_steer.aura import AurA
+from act_steer.batches import Batch, batches_of
 from act_steer.chain import ChainTransport
 from act_steer.collect import collect
 from act_steer.control_vector import export_gguf
@@ -39,6 +40,7 @@ __all__ = [
     "AffineTransport",
     "Attachment",
     "AurA",
+    "Batch",
     "ChainTransport",
     "DegenerateWarning",
     "FullGaussianTransport",
@@ -63,6 +65,7 @@ __all__ = [
     "UnboundedWarning",
     "apply",
     "attach",
+    "batches_of",
     "collect",
     "export_gguf",
     "fit",

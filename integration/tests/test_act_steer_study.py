@@ -189,6 +189,19 @@ def test_sampled_texts_are_judged_by_keywords_and_by_tone(report):
     assert bars("toxicity", 2, -0.4) == [False]
 
 
+def test_unsteered_texts_serve_every_task_that_begins_alike(report):
+    football = {"hits": [1, 0], "n": 2, "tones": [0.0] * 4, "perplexity": [9.0, 9.0],
+                "texts": ["a goal", "an oven", "fry the onion", "bake a cake"]}  # fmt: skip
+    arm = vars(steered_text.LINEAR)
+    runs = [({"task": "football", "arm": None}, {"0.0": football}),
+            ({"task": "cooking", "arm": arm}, {"1.0": football | {"hits": [2, 2]}}),
+            ({"task": "toxicity", "arm": arm}, {"1.0": football})]  # fmt: skip
+    rows = {(task, arm): found["hits"] for task, _, arm, found in report.sampled(runs)}
+    assert rows["cooking", "unsteered"] == [1, 2]
+    assert rows["football", "unsteered"] == [1, 0]
+    assert ("toxicity", "unsteered") not in rows  # it has beginnings of its own
+
+
 def test_an_empty_journal_is_refused_in_one_line(tmp_path):
     command = [sys.executable, str(STUDY / "report.py"), "--journal", str(tmp_path / "none")]
     done = subprocess.run(command, capture_output=True, text=True)

@@ -11,11 +11,12 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
+from tenfold.data.sentences import task as task_of
 from tenfold.probes import Accuracy
 from tenfold.report import Runs, Table, begin, markdown, save_figure, write_report
 from tenfold.station import Lines, Series
 from tenfold.text_cells import Cells, apart, collected, label
-from tenfold.text_scores import Estimate, mean
+from tenfold.text_scores import Estimate, mean, with_keyword
 
 HERE = Path(__file__).parent
 TASKS = ("football", "cooking", "sentiment", "truth", "toxicity")
@@ -49,7 +50,6 @@ def duels(cells: Cells) -> list[tuple[str, str, str, float, Estimate, Estimate]]
     """Pairs of arms on the same sentences at the same strength."""
     pairs = [(LINEAR, MEAN), (LINEAR, "Gaussian, norms"), (LINEAR, "Linear, norms, anywhere")]
     pairs += [(ATTENTION, other) for other in FOLDABLE if other != ATTENTION]
-    pairs += [(ATTENTION, "Linear, attention")]
     found = []
     for first, second in pairs:
         for task in TASKS:
@@ -117,12 +117,23 @@ def samples_table(runs: Runs) -> Table:
 
 
 def sampled(runs: Runs) -> list[tuple[str, float, str, dict[str, Any]]]:
-    """Samples by task, strength and arm."""
+    """Samples by task, strength and arm.
+
+    Unsteered texts of one task are those of all that begin alike, looked through for other words.
+    """
     rows = [
         (task["task"], float(strength), label(task["arm"]), found)
         for task, result in runs
         for strength, found in result.items()
     ]
+    plain = {name: found for name, _, arm, found in rows if arm == "unsteered"}
+    for name in {name for name, *_ in rows} - plain.keys():
+        told = task_of(name)
+        for other, found in plain.items():
+            if task_of(other).openers == told.openers:
+                texts = np.array_split(found["texts"], len(found["hits"]))
+                hits = [with_keyword(part.tolist(), told.keywords) for part in texts]
+                rows.append((name, 0.0, "unsteered", found | {"hits": hits}))
     return sorted(rows, key=lambda row: (TASKS.index(row[0]), *row[1:3]))
 
 
@@ -186,7 +197,7 @@ def steering_bars(cells: Cells) -> Iterable[Bar]:
 
 def foldable_bars(cells: Cells) -> Iterable[Bar]:
     """The hypothesis that Linear on attention, anywhere, is the best spot that can be folded."""
-    for task in ("football", "cooking", "sentiment"):
+    for task in ("football", "cooking"):
         best = cells.get((task, ATTENTION, 1.0))
         others = {arm: cells[task, arm, 1.0] for arm in FOLDABLE[1:] if (task, arm, 1.0) in cells}
         if best is None or len(others) < len(FOLDABLE) - 1:

@@ -434,3 +434,24 @@ def test_maps_by_timestep_compile_too():
         torch.testing.assert_close(compiled(x, t), want)
         handle.strength = 0.5
         torch.testing.assert_close(compiled(x, t), net(x, t))
+
+
+@pytest.mark.slow
+def test_a_whole_language_model_compiles_once_for_all_strengths():
+    model = tiny_llama()
+    plain, maps = copy.deepcopy(model), norms(model, bounded=True)
+    graphs = []
+
+    def backend(graph, inputs):
+        graphs.append(graph)
+        return graph.forward
+
+    with apply(maps, model, strength=0.0, mode="module") as handle, torch.no_grad():
+        compiled = torch.compile(model, backend=backend, fullgraph=True)
+        for strength in (0.0, 0.3, 1.0):
+            handle.strength = strength
+            with apply(maps, plain, strength=strength):
+                want = plain(IDS, use_cache=False).logits
+            got = compiled(IDS, use_cache=False).logits
+            torch.testing.assert_close(got, want, atol=1e-5, rtol=1e-4)
+    assert len(graphs) == 1

@@ -26,6 +26,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
 
+import numpy as np
 import torch
 from act_steer import LinearTransport, MeanTransport, Steering
 from act_steer.apply import apply
@@ -92,6 +93,8 @@ def decode_seconds(model: nn.Module, tokens: int) -> float:
 @contextmanager
 def with_repeng(model: nn.Module, steering: Steering) -> Iterator[None]:
     """The shifts as repeng applies them."""
+    if not hasattr(np, "float_"):  # repeng 0.4 names it, numpy 2 has dropped it
+        np.float_ = np.float64  # noqa: NPY201
     from repeng.control import ControlModel
 
     layers = model.model.layers

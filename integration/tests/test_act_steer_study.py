@@ -33,13 +33,20 @@ def test_the_full_study_has_every_task_with_its_control_and_the_journal_holds_it
     for name in sentences.TASKS:
         own = [task for task in tasks if task["task"] == name and task["part"] == "scores"]
         assert any(task["arm"]["shuffled"] for task in own)
-        for method in ("linear", "mean"):
-            seeds = {task["seed"] for task in own if task["arm"]["method"] == method}
-            assert seeds == {0, 1, 2}
+        assert {task["arm"]["method"] for task in own} == {"linear", "mean"}
         swept = [task["strengths"] for task in own if task["arm"]["modules"] == "norms"]
-        assert [-0.5, 0.25, 0.5, 0.75, 1.0] in swept
+        assert swept.count([-0.5, 0.25, 0.5, 0.75, 1.0]) == 2
     committed = {key(task) for task, _ in read_journal(STUDY / "journal.jsonl")}
     assert committed == {key(task) for task in tasks}
+
+
+def test_more_adds_draws_maps_and_texts_and_repeats_nothing(study):
+    tasks = study.tasks(study.SIZES["more"])
+    assert len({key(task) for task in tasks}) == len(tasks) > 2 * 28
+    assert study.tasks(study.SIZES["full"]) == tasks[: len(study.tasks(study.SIZES["full"]))]
+    assert {task["seed"] for task in tasks} == {0, 1, 2}
+    methods = {task["arm"]["method"] for task in tasks if task["arm"]}
+    assert methods == {"linear", "mean", "gaussian", "aura"}
 
 
 def test_the_names_that_the_report_looks_for_are_those_of_the_arms(study, report):
@@ -169,7 +176,7 @@ def test_a_change_of_choices_is_paired(report):
     runs = [({"task": "truth", "arm": None}, {"0.0": base}),
             ({"task": "truth", "arm": vars(steered_text.LINEAR)}, {"1.0": scores})]  # fmt: skip
     bars = {what: holds for what, _, holds in report.choice_bars(runs)}
-    assert list(bars.values()) == [False, True]  # one more of four is within chance
+    assert list(bars.values()) == [False, True, False]  # one more of four is within chance
     table = report.choices_table(runs)
     assert table["MC2, change"] == ["0.00 (0.00 to 0.00)", "0.10 (0.10 to 0.10)"]
 

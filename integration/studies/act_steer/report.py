@@ -25,6 +25,7 @@ CONTROL = "Linear, norms, labels by lot"
 ATTENTION = "Linear, attention, anywhere"
 FOLDABLE = (ATTENTION, "Mean, attention, anywhere", "Linear, mlp, anywhere", "Mean, mlp, anywhere",
             "Linear, norms, anywhere", MEAN)  # fmt: skip
+CHOICES = {"mc1": "MC1", "mc2": "MC2", "pairs": "true statement likelier"}
 HOSTILE = -0.05  # VADER's own bound of a negative text
 
 
@@ -88,15 +89,17 @@ def choices_table(runs: Runs) -> Table:
         table["MC1"].append(str(Accuracy(sum(scores["mc1"]), len(scores["mc1"]))))
         table["MC2"].append(str(mean(np.array(scores["mc2"]))))
         table["true statement likelier"].append(str(Accuracy(sum(pairs), len(pairs))))
-        for name in ("mc1", "mc2"):
+        for name, called in CHOICES.items():
             paired = "" if base is None else str(gain(scores, base, name))
-            table[f"{name.upper()}, change"].append(paired)
+            table[f"{called}, change"].append(paired)
     return dict(table)
 
 
 def gain(now: dict[str, Any], before: dict[str, Any], name: str) -> Estimate:
     """The mean change of a score a question, by the paired bootstrap."""
-    return mean(np.array(now[name], float) - np.array(before[name], float))
+    both = (np.array(scores[name], float) for scores in (now, before))
+    after, start = ((x > 0) * 1.0 if name == "pairs" else x for x in both)
+    return mean(after - start)
 
 
 def samples_table(runs: Runs) -> Table:
@@ -197,10 +200,10 @@ def steering_bars(cells: Cells) -> Iterable[Bar]:
 
 def foldable_bars(cells: Cells) -> Iterable[Bar]:
     """The hypothesis that Linear on attention, anywhere, is the best spot that can be folded."""
-    for task in ("football", "cooking"):
+    for task in ("football", "cooking", "sentiment"):
         best = cells.get((task, ATTENTION, 1.0))
         others = {arm: cells[task, arm, 1.0] for arm in FOLDABLE[1:] if (task, arm, 1.0) in cells}
-        if best is None or len(others) < len(FOLDABLE) - 1:
+        if best is None or not others:
             continue
         beaten = []
         for arm, other in others.items():
@@ -222,9 +225,9 @@ def choice_bars(runs: Runs) -> Iterable[Bar]:
     base = found.get(("unsteered", 0.0))
     if base is None or (LINEAR, 1.0) not in found:
         return
-    for name in ("mc1", "mc2"):
+    for name, called in CHOICES.items():
         change = gain(found[LINEAR, 1.0], base, name)
-        yield (f"truth: {name.upper()} rises beyond its interval, {LINEAR}, at 1",
+        yield (f"truth: {called} rises beyond its interval, {LINEAR}, at 1",
                str(change), change.low > 0)  # fmt: skip
 
 

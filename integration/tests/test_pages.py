@@ -58,6 +58,7 @@ def visit(browser):
 
 def tables():
     """One result with ``to_table()`` of every package that has some."""
+    import act_steer
     import duet
     import ema_scaling
     import er_ssl
@@ -75,7 +76,10 @@ def tables():
     model = duet.Duet(duet.ConvNet(1, features=32), [turn], view=duet.ParamView([turn])).eval()
     pictures, decoder = torch.rand(6, 1, 12, 12), duet.Decoder(32, 1, 12)
     report = duet.equivariance_report(model, pictures, turn, decoder=decoder, generator=drawn)
+    shift = act_steer.LinearTransport.fit(z1, z2)
     return {
+        "act-steer maps": act_steer.Steering({"layers.0": shift, "layers.1": shift}).report(),
+        "act-steer quality": act_steer.quality(shift, z1, z2),
         "duet loss": model.step(pictures, generator=drawn),
         "duet output": model(pictures),
         "duet view": model.view(pictures, drawn),

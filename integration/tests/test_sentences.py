@@ -55,6 +55,12 @@ def test_keywords_tell_the_held_out_targets_from_the_sources():
         assert share(sides.source) < 0.1
 
 
+def test_only_toxicity_has_beginnings_of_its_own():
+    assert len(TASKS["toxicity"].openers) >= 24
+    assert TASKS["football"].openers == TASKS["truth"].openers == sentences.openers()
+    assert not set(TASKS["toxicity"].openers) & set(sentences.openers())
+
+
 def test_an_unknown_task_is_refused_by_name():
     with pytest.raises(ValueError, match=r"football, cooking, .* got 'chess'"):
         sentences.task("chess")

@@ -4,7 +4,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from tenfold import steered_text
-from tenfold.data import language
+from tenfold.data import language, sentences
 from tenfold.data.sentences import Sides, Task
 from tenfold.steered_text import CONTROL, FOLDABLE, LINEAR, MEAN, Arm, Effect, Held
 from tenfold.text_scores import Scores
@@ -118,3 +118,47 @@ def smollm2():
         return language.smollm2()
     except language.ModelMissing as missing:
         pytest.skip(str(missing))
+
+
+THRESHOLDS = {
+    # task: least contrast and most perplexity at strength 0.5, and at 1. Set after the study,
+    # whose three draws of 32 sentences gave more at less cost; here all 48 are fitted on.
+    "football": ((0.4, 1.4), (0.8, 2.6)),
+    "cooking": ((0.5, 1.5), (0.8, 4.5)),
+    "sentiment": ((0.15, 1.25), (0.25, 2.0)),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", THRESHOLDS)
+def test_smollm2_follows_the_strength_on_sentences_that_were_not_fitted(smollm2, name):
+    task = sentences.task(name)
+    plain = steered_text.held_out(*smollm2, task)
+    maps = steered_text.fit_arm(*smollm2, task.fit, LINEAR)
+    half, full = steered_text.effects(*smollm2, task, maps, plain, strengths=(0.5, 1.0))
+    for found, (least, most) in zip((half, full), THRESHOLDS[name], strict=True):
+        assert found.contrast.value >= least
+        assert found.contrast.low > 0
+        assert found.perplexity.value <= most
+    assert full.contrast.value > half.contrast.value
+    control = steered_text.fit_arm(*smollm2, task.fit, CONTROL)
+    (lot,) = steered_text.effects(*smollm2, task, control, plain, strengths=(1.0,))
+    assert abs(lot.contrast.value) < full.contrast.value / 4
+
+
+@pytest.mark.slow
+def test_smollm2_writes_of_football_at_full_strength(smollm2):
+    """48 sampled texts a strength, seeds 0 and 1; at strength 0 few have a keyword."""
+    task = sentences.task("football")
+    maps = steered_text.fit_arm(*smollm2, task.fit, LINEAR)
+    hits = {
+        strength: sum(
+            steered_text.sample(
+                *smollm2, task.openers, task.keywords, maps, strength, seed=seed
+            ).hits
+            for seed in (0, 1)
+        )
+        for strength in (0.0, 1.0)
+    }
+    assert hits[0.0] <= 10
+    assert hits[1.0] >= 2 * max(hits[0.0], 6)

@@ -102,7 +102,7 @@ def fit(
     rows = torch.arange(2 * fitted)
     if shuffled:
         rows = torch.randperm(2 * fitted, generator=torch.Generator().manual_seed(seed))
-    model = diffusion.load()
+    model: Any = diffusion.load()
 
     def sampler(rows: Tensor) -> Callable[[], Tensor]:
         denoise = diffusion.conditioned(model, classes[rows])
@@ -151,7 +151,9 @@ def sweep(
         columns.append((share, kept, stripe_contrast(drawn), corner_brightness(drawn)))
         images.append(diffusion.pictures(drawn))
         progress(n + 1, len(strengths))
-    return Sweep(task, maps, tuple(strengths), *zip(*columns, strict=True), np.stack(images))
+    shares, kepts, stripes, dots = zip(*columns, strict=True)
+    at = tuple(strengths)
+    return Sweep(task, maps, at, shares, kepts, stripes, dots, np.stack(images))
 
 
 def stripe_contrast(samples: Tensor) -> float:

@@ -6,6 +6,7 @@ Run it, and read `report.py`:
 """
 
 import argparse
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -27,9 +28,11 @@ MAIN = (
 )
 SWEPT = MAIN[:2]
 CONTROL = Arm("linear", "norms", "minmax", shuffled=True)
-BASELINES = (Arm("gaussian", "norms", "minmax"), Arm("aura", "mlp", "all"))
-FOLDABLE = (  # besides those of MAIN: what else could be folded, and attention with limits
-    Arm("linear", "attention", "minmax"),
+BASELINES = (
+    *((name, Arm("gaussian", "norms", "minmax")) for name in sentences.TASKS),
+    *((name, Arm("aura", "mlp", "all")) for name in ("sentiment", "toxicity")),
+)
+FOLDABLE = (  # besides those of MAIN: what else could be folded
     Arm("linear", "mlp", "all"),
     Arm("mean", "mlp", "all"),
     Arm("linear", "norms", "all"),
@@ -37,8 +40,9 @@ FOLDABLE = (  # besides those of MAIN: what else could be folded, and attention 
 FEW = 32
 FULL, HALF, ALL = (1.0,), (0.5, 1.0), (-0.5, 0.25, 0.5, 0.75, 1.0)
 SIZES: dict[str, dict[str, Any]] = {
-    "full": {"seeds": 3, "held": None, "draws": 2, "tokens": 24},
-    "smoke": {"seeds": 1, "held": 3, "draws": 1, "tokens": 3},
+    "full": {"more": False, "held": None, "draws": 2, "tokens": 24},
+    "more": {"more": True, "held": None, "draws": 2, "tokens": 24},
+    "smoke": {"more": True, "held": 3, "draws": 1, "tokens": 3},
 }
 
 
@@ -92,10 +96,10 @@ def choices(task: Task, maps: Any, strength: float) -> dict[str, Any]:
 
 
 def samples(task: Task, maps: Any, strength: float) -> dict[str, Any]:
-    """Continuations of neutral openers, and what is in them."""
-    keywords = sentences.task(task["task"]).keywords
+    """Continuations of the task's openers, and what is in them."""
+    told = sentences.task(task["task"])
     drawn = [
-        sample(*model(), sentences.openers()[: task["held"]], keywords, maps, strength,
+        sample(*model(), told.openers[: task["held"]], told.keywords, maps, strength,
                tokens=task["tokens"], seed=seed)
         for seed in range(task["draws"])
     ]  # fmt: skip
@@ -114,49 +118,67 @@ def short(values: np.ndarray) -> list[float]:
 
 
 def tasks(size: dict[str, Any]) -> list[Task]:
-    """Every run, seed by seed, the telling ones first."""
+    """Every run, the telling ones first."""
+    listed, add = grid(size)
+    for name in sentences.TASKS:
+        for arm in MAIN:
+            add("scores", name, arm, 0, ALL if arm in SWEPT else HALF)
+        add("scores", name, CONTROL, 0, FULL)
+    add("choices", "truth", None, 0, (0.0,))
+    add("choices", "truth", MAIN[0], 0, HALF)
+    add("choices", "truth", MAIN[1], 0, FULL)
+    add("samples", "football", None, 0, (0.0,))
+    add("samples", "football", MAIN[0], 0, HALF)
+    if size["more"]:
+        listed += more(size)
+    return listed
+
+
+def more(size: dict[str, Any]) -> list[Task]:
+    """Other draws of the sentences, more maps, and texts on the other tasks."""
+    listed, add = grid(size)
+    for arm in SWEPT:
+        for seed in (1, 2):
+            for name in sentences.TASKS:
+                add("scores", name, arm, seed, FULL)
+    add("samples", "toxicity", None, 0, (0.0,))  # the others begin as football does
+    for name in (*CONCEPTS[1:], "toxicity"):
+        add("samples", name, MAIN[0], 0, HALF)
+    add("choices", "truth", CONTROL, 0, FULL)
+    for name in CONCEPTS:
+        for arm in FOLDABLE:
+            add("scores", name, arm, 0, FULL)
+    for name, arm in BASELINES:
+        add("scores", name, arm, 0, FULL)
+    return listed
+
+
+Add = Callable[[str, str, Arm | None, int, tuple[float, ...]], None]
+
+
+def grid(size: dict[str, Any]) -> tuple[list[Task], Add]:
+    """An empty list of runs, and what adds one: part, task, arm, seed, strengths."""
     listed: list[Task] = []
 
     def add(part: str, name: str, arm: Arm | None, seed: int, strengths: tuple[float, ...]) -> None:
-        listed.append(
-            {"part": part, "task": name, "arm": vars(arm) if arm else None, "seed": seed,
-             "strengths": list(strengths), "held": size["held"]}
-        )  # fmt: skip
-
-    for seed in range(size["seeds"]):
-        for name in sentences.TASKS:
-            for arm in MAIN:
-                add("scores", name, arm, seed, ALL if seed == 0 and arm in SWEPT else HALF)
-            add("scores", name, CONTROL, seed, FULL)
-        if seed == 0:
-            for arm in (*SWEPT, CONTROL):
-                add("choices", "truth", arm, seed, HALF)
-            add("choices", "truth", None, seed, (0.0,))
-            for name in sentences.TASKS:
-                if sentences.task(name).keywords:
-                    add("samples", name, None, seed, (0.0,))
-                    add("samples", name, MAIN[0], seed, HALF)
-                    add("samples", name, MAIN[1], seed, FULL)
-            for name in CONCEPTS:
-                for arm in FOLDABLE:
-                    add("scores", name, arm, seed, HALF)
-            for name in sentences.TASKS:
-                for arm in BASELINES:
-                    add("scores", name, arm, seed, HALF)
-    for task in listed:
-        if task["part"] == "samples":
+        task = {"part": part, "task": name, "arm": vars(arm) if arm else None, "seed": seed,
+                "strengths": list(strengths), "held": size["held"]}  # fmt: skip
+        if part == "samples":
             task |= {"draws": size["draws"], "tokens": size["tokens"]}
-    return listed
+        listed.append(task)
+
+    return listed, add
 
 
 def main() -> None:
     """Fill the journal."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--jobs", type=int, default=1, help="processes, one thread each")
-    parser.add_argument("--smoke", action="store_true", help="minutes instead of an hour")
+    parser.add_argument("--more", action="store_true", help="more draws, maps and texts besides")
+    parser.add_argument("--smoke", action="store_true", help="all of it, tiny: minutes")
     parser.add_argument("--journal", type=Path, help="default: beside this file; smoke in build/")
     args = parser.parse_args()
-    size = SIZES["smoke" if args.smoke else "full"]
+    size = SIZES["smoke" if args.smoke else "more" if args.more else "full"]
     folder = HERE.parents[2] / "build" / "act-steer-smoke" if args.smoke else HERE
     run_tasks(tasks(size), execute, args.journal or folder / "journal.jsonl", jobs=args.jobs)
 

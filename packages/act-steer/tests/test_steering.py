@@ -134,6 +134,7 @@ def chain_entry(header):
 TENSORS = {
     "nan": lambda t: t["m.linear|scale"].fill_(torch.nan),
     "nan end": lambda t: t["m.linear|low"].fill_(torch.nan),
+    "nan end of a quantile map": lambda t: t["m.quantile|low"].fill_(torch.nan),
     "infinite": lambda t: t["m.linear|shift"].fill_(torch.inf),
     "nan moment": lambda t: t["m.linear|moments.rho"].fill_(torch.nan),
     "infinite moment": lambda t: t["m.linear|moments.std_a"].fill_(torch.inf),

@@ -39,6 +39,7 @@ class Task:
         fit: to fit maps on.
         held_out: to score on; of other shapes than ``fit``.
         keywords: lower-case words that tell the target in a text; none for truth.
+        openers: beginnings to sample from; those of `openers` but for toxicity, whose own provoke.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Task:
     fit: Sides
     held_out: Sides
     keywords: frozenset[str]
+    openers: tuple[str, ...] = ()
 
 
 def task(name: str) -> Task:
@@ -70,7 +72,8 @@ def task(name: str) -> Task:
 
     words = ",".join(parts.get("keywords", ())).split(",")
     keywords = frozenset(word.strip().lower() for word in words if word.strip())
-    return Task(name, " ".join(parts[""]), sides("fit"), sides("held-out"), keywords)
+    begin = tuple(parts["openers"]) if "openers" in parts else openers()
+    return Task(name, " ".join(parts[""]), sides("fit"), sides("held-out"), keywords, begin)
 
 
 def neutral() -> tuple[str, ...]:

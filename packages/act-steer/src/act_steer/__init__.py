@@ -1,8 +1,13 @@
 """Steer a language or diffusion model by transporting its activations."""
 
+from act_steer.absorb import NotFoldable
+from act_steer.apply import Attachment, StrengthWarning, apply, attach
 from act_steer.aura import AurA
+from act_steer.batches import Batch, batches_of
 from act_steer.chain import ChainTransport
 from act_steer.collect import collect
+from act_steer.control_vector import export_gguf
+from act_steer.diffusion import fit_denoiser, fit_pipeline
 from act_steer.errors import (
     DegenerateWarning,
     NoModuleMatched,
@@ -12,9 +17,11 @@ from act_steer.errors import (
     UnboundedWarning,
 )
 from act_steer.fit import fit
+from act_steer.fold import fold
 from act_steer.modules import select
 from act_steer.moments import Moments
 from act_steer.ot import FullGaussianTransport
+from act_steer.plot import plot_strength, plot_sweep
 from act_steer.pooling import pool
 from act_steer.quality import Quality, quality, wasserstein2
 from act_steer.quantile import QuantileTransport
@@ -31,7 +38,9 @@ from act_steer.transport import (
 
 __all__ = [
     "AffineTransport",
+    "Attachment",
     "AurA",
+    "Batch",
     "ChainTransport",
     "DegenerateWarning",
     "FullGaussianTransport",
@@ -41,6 +50,7 @@ __all__ = [
     "ModuleReport",
     "Moments",
     "NoModuleMatched",
+    "NotFoldable",
     "Quality",
     "QuantileTransport",
     "Recipe",
@@ -50,12 +60,22 @@ __all__ = [
     "SmallSampleWarning",
     "Steering",
     "SteeringFileError",
+    "StrengthWarning",
     "Transport",
     "UnboundedWarning",
+    "apply",
+    "attach",
+    "batches_of",
     "collect",
+    "export_gguf",
     "fit",
+    "fit_denoiser",
+    "fit_pipeline",
     "fit_runs",
+    "fold",
     "load",
+    "plot_strength",
+    "plot_sweep",
     "pool",
     "quality",
     "select",

@@ -152,7 +152,7 @@ def fold_readers(
         if (
             isinstance(module, CONVS)
             and affine.shifts
-            and module.padding not in ("valid", (0,) * (module._parameters["weight"].ndim - 2))
+            and module.padding not in ("valid", (0,) * len(module.kernel_size))
         ):
             raise NotFoldable("a convolution with padding reads it: borders differ", affine.path)
         weight = floating(module, affine).double()
@@ -174,8 +174,8 @@ def fold_last(net: nn.Module, affine: Affine, example: Mapping[str, Any], undo: 
     linear, plain = last_linear(net, affine.path, example), output_of(net, affine.path, example)
     if linear is None or plain is None or plain.shape[-1] != len(affine.weight):
         raise NotFoldable("no Linear ends it", affine.path)
-    known = linear._parameters["weight"]
-    width = known.shape[1] if is_transposed(linear) else known.shape[0]
+    shape = floating(linear, affine).shape
+    width = shape[1] if is_transposed(linear) else shape[0]
     if width != len(affine.weight):
         raise NotFoldable("no Linear ends it", affine.path)
     want = plain.double() * affine.weight + affine.bias

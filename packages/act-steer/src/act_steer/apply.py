@@ -133,7 +133,7 @@ def attach(
     net = network_of(model)
     refuse_compiled(net)
     moves = moves_for(steering, net, cast("Spatial", spatial))
-    timed = any(move.grid is not None for move in moves.values())
+    timed = any(move.timed for move in moves.values())
     clock = Clock(net) if timed else None
     by_path: dict[str, dict[int | None, Move]] = {}
     for output, move in moves.items():
@@ -211,6 +211,7 @@ def moves_for(steering: Mapping[str, Any], net: nn.Module, spatial: Spatial) -> 
             timesteps=times or None,
             spatial=spatial,
             module=module,
+            like=next(net.parameters(), None),
             name=output,
         )
     return moves

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from act_steer.fit import _quiet
 from act_steer.hooks import Clock
 from act_steer.modules import StopForward, by_module, select
 from act_steer.move import Spatial
@@ -224,6 +225,32 @@ def _fit(
     if recipe.spatial not in ("pooled", "pointwise"):
         raise ValueError(f'spatial must be "pooled" or "pointwise", got {recipe.spatial!r}')
     refuse_compiled(denoiser)
+    with _quiet(denoiser, None):
+        maps = _timed(denoiser, runs, recipe, modules, steps, progress)
+    support = recipe.support
+    return Steering(
+        maps,
+        {
+            "method": recipe.name,
+            "steps": steps,
+            "order": recipe.order,
+            "target_path": recipe.target_path,
+            "support": list(support) if isinstance(support, tuple) else support,
+            "spatial": recipe.spatial,
+            "conditional": conditional,
+            "model": type(denoiser).__name__,
+        },
+    )
+
+
+def _timed(
+    denoiser: nn.Module,
+    runs: list[Run],
+    recipe: Recipe,
+    modules: str | Sequence[str],
+    steps: Steps,
+    progress: bool | None,
+) -> dict[str, Any]:
     outputs = tensors_of(denoiser, select(denoiser, modules), runs[0].call)
     clock, seen = Clock(denoiser), set[float]()
     handle = denoiser.register_forward_pre_hook(clock, with_kwargs=True)
@@ -240,24 +267,9 @@ def _fit(
 
         try:
             first = steps == "first"
-            maps = fit_runs(denoiser, runs, outputs, recipe, key=key, stop=first, progress=False)
+            return fit_runs(denoiser, runs, outputs, recipe, key=key, stop=first, progress=False)
         finally:
             handle.remove()
-    return Steering(
-        maps,
-        {
-            "method": recipe.name,
-            "steps": steps,
-            "order": recipe.order,
-            "target_path": recipe.target_path,
-            "support": list(recipe.support)
-            if isinstance(recipe.support, tuple)
-            else recipe.support,
-            "spatial": recipe.spatial,
-            "conditional": conditional,
-            "model": type(denoiser).__name__,
-        },
-    )
 
 
 def tensors_of(denoiser: nn.Module, outputs: Sequence[str], sampler: Sampler) -> list[str]:
@@ -275,7 +287,7 @@ def tensors_of(denoiser: nn.Module, outputs: Sequence[str], sampler: Sampler) ->
 
     def note(path: str, names: list[str], output: Any) -> None:
         items = list(output.values()) if isinstance(output, Mapping) else output
-        if isinstance(items, tuple | list) and names == [path]:
+        if isinstance(items, (tuple, list)) and names == [path]:
             names = [f"{path}:{n}" for n, item in enumerate(items) if isinstance(item, Tensor)]
         found[path] = names
 

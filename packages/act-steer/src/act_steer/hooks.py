@@ -55,7 +55,7 @@ class Clock:
         t = self.timestep.reshape(-1)
         if bool((t != t[0]).any()):
             raise ValueError(f"the rows of one call must have one timestep, got {t.tolist()}")
-        return float(t[0])
+        return float(f"{float(t[0]):.7g}")  # float32's 0.8 is 0.8
 
 
 class Change:
@@ -87,12 +87,12 @@ class Change:
     def moved(self, z: Tensor, move: Move) -> Tensor:
         """Return ``z`` ``(B, ...)`` moved as this call asks for."""
         rows = None
-        if move.grid is not None:
+        if move.timed:
             if self.clock is None or self.clock.timestep is None:
                 raise ValueError(f"{move.name} ran outside the denoiser: its timestep is not known")
             rows = move.rows_of(self.clock.timestep, len(z))
         if self.half is None:
-            return move(z, rows)
+            return move.forward(z, rows)  # past the hooks that a module may have
         if len(z) % 2:
             raise ValueError(f'cfg="cond" needs batches of two halves, {move.name} gave {len(z)}')
         n = len(z) // 2
@@ -119,7 +119,8 @@ class SteeredModule(nn.Module):
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """The module's output, moved."""
-        return self.change(self.inner, args, self.inner(*args, **kwargs))
+        inner: Any = self._modules["inner"]  # past __getattr__, which is slow
+        return self.change(inner, args, inner(*args, **kwargs))
 
     def __getattr__(self, name: str) -> Any:
         """What this module lacks is the inner one's, as its ``weight``."""

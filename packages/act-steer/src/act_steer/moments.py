@@ -6,9 +6,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from act_steer.coupling import Grid, Sorted, columns_of, in_blocks, merged_grid
+from act_steer.coupling import Grid, Sorted, columns_of, in_blocks, merged_grid, whole_grid
 
 Array = np.ndarray
+GROUP = 128  # float32 products are summed in float32 by so many, and the sums in float64
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,16 +118,23 @@ def coupled(source: Sorted, target: Sorted, resolution: float) -> Coupled:
 
 def _block(source: Sorted, target: Sorted, grid: Grid | None, which: slice) -> tuple[Array, ...]:
     """Sums of some columns, about a middle value, so that squares do not cancel."""
-    a, wa, pivot_a = _centred(source, which)
-    b, wb, pivot_b = _centred(target, which)
-    off_a, off_b = Sorted(a, wa).mean(a), Sorted(b, wb).mean(b)
-    if grid is None:
-        on_a, on_b = a, b
-        products = np.einsum("dn,dn->d", a, b) / a.shape[1]
+    narrow = source.values.dtype == target.values.dtype == np.float32
+    plain = grid is None and source.weights is None and target.weights is None
+    a, wa, pivot_a = _centred(source, which, grouped=narrow and plain)
+    b, wb, pivot_b = _centred(target, which, grouped=narrow and plain)
+    if plain:
+        n, on_a, on_b = source.count, a, b
+        off_a, off_b = _total(a) / n, _total(b) / n
+        square_a, square_b, products = (_dot(x, y) / n for x, y in ((a, a), (b, b), (a, b)))
     else:
+        grid = grid or whole_grid(source.count)
         on_a, on_b = grid.source(a), grid.target(b)
         products = grid.integral(on_a * on_b)
-    var_a, var_b = _variance(a, wa, off_a), _variance(b, wb, off_b)
+        (off_a, square_a), (off_b, square_b) = (
+            (Sorted(x, w).mean(x), Sorted(x, w).mean(x * x)) for x, w in ((a, wa), (b, wb))
+        )
+    var_a = _variance(source.values[which], square_a - off_a**2)
+    var_b = _variance(target.values[which], square_b - off_b**2)
     cov = products - off_a * off_b
     equal = np.zeros(len(a), dtype=bool)
     near = np.flatnonzero((pivot_a == pivot_b)[:, 0])
@@ -138,17 +146,38 @@ def _block(source: Sorted, target: Sorted, grid: Grid | None, which: slice) -> t
     return (pivot_a[:, 0] + off_a, var_a, pivot_b[:, 0] + off_b, var_b, cov, equal)
 
 
-def _centred(sample: Sorted, which: slice) -> tuple[Array, Array | None, Array]:
+def _centred(sample: Sorted, which: slice, *, grouped: bool) -> tuple[Array, Array | None, Array]:
+    """Values less the middle one, their weights, and the middle one, ``(D, 1)``.
+
+    Grouped values stay float32 and are filled up with zeros to a multiple of `GROUP`.
+    """
     values = sample.values[which]
-    pivot = values[:, values.shape[1] // 2, None].astype(np.float64)
+    pivot = values[:, values.shape[1] // 2, None]
     weights = None if sample.weights is None else sample.weights[which]
-    return np.subtract(values, pivot, dtype=np.float64), weights, pivot
+    wide = pivot.astype(np.float64)
+    if not grouped:
+        return np.subtract(values, wide, dtype=np.float64), weights, wide
+    dim, n = values.shape
+    filled = np.zeros((dim, -(-n // GROUP) * GROUP), dtype=np.float32)
+    np.subtract(values, pivot, out=filled[:, :n])
+    return filled, weights, wide
 
 
-def _variance(values: Array, weights: Array | None, offset: Array) -> Array:
-    if weights is None:
-        squares = np.einsum("dn,dn->d", values, values) / values.shape[1]
-    else:
-        squares = np.einsum("dn,dn,dn->d", values, values, weights)
-    constant = values[:, 0] == values[:, -1]
-    return np.where(constant, 0.0, np.maximum(squares - offset**2, 0.0))
+def _dot(a: Array, b: Array) -> Array:
+    """Row by row inner product, ``(D, n), (D, n) -> (D,)``, in float64."""
+    if a.dtype == np.float64:
+        return np.einsum("dn,dn->d", a, b)
+    a, b = (x.reshape(len(x), -1, GROUP) for x in (a, b))
+    return np.einsum("dkn,dkn->dk", a, b).sum(axis=1, dtype=np.float64)
+
+
+def _total(a: Array) -> Array:
+    """Row by row sum, ``(D, n) -> (D,)``, in float64."""
+    if a.dtype == np.float64:
+        return a.sum(axis=1)
+    groups = a.reshape(len(a), -1, GROUP) @ np.ones(GROUP, dtype=np.float32)
+    return groups.sum(axis=1, dtype=np.float64)
+
+
+def _variance(values: Array, variance: Array) -> Array:
+    return np.where(values[:, 0] == values[:, -1], 0.0, np.maximum(variance, 0.0))

@@ -64,6 +64,8 @@ class Move(nn.Module):
         spatial: for outputs with channels in front, ``"pooled"`` moves the mean over positions
             and shifts every position by as much; ``"pointwise"`` moves every position.
         module: what gives the activations.
+        like: a tensor of the device and type that they will probably have; None: a weight of
+            ``module``. Others cost a copy once.
         name: of the module, for errors.
     """
 
@@ -75,6 +77,7 @@ class Move(nn.Module):
         timesteps: Sequence[float] | None = None,
         spatial: Spatial = "pooled",
         module: nn.Module | None = None,
+        like: Tensor | None = None,
         name: str = "",
     ) -> None:
         super().__init__()
@@ -109,6 +112,7 @@ class Move(nn.Module):
         self.high: Tensor
         self.weight: Tensor
         self.bias: Tensor
+        self.timed = timesteps is not None
         grid = None if timesteps is None else torch.tensor(list(timesteps), dtype=torch.float64)
         self.register_buffer("grid", grid, persistent=False)
         for part in ("excess", "shift", "low", "high", "weight", "bias"):
@@ -116,8 +120,9 @@ class Move(nn.Module):
         self.number: float = 0.0
         self.set_strength(strength)
         if self.called is None:
-            home = None if module is None else next(module.parameters(), None)
-            self.place(torch.device("cpu") if home is None else home.device, _precision(home))
+            own = None if module is None else next(module.parameters(), None)
+            like = like if own is None else own
+            self.place(torch.device("cpu") if like is None else like.device, _precision(like))
 
     def set_strength(self, strength: float | Tensor) -> None:
         """Take another strength, in the tensors that are there: nothing is compiled anew."""
@@ -189,23 +194,26 @@ class Move(nn.Module):
         """Return ``x`` ``(B, ..., D)`` with every vector moved."""
         if self.called is not None:
             return self.called(x, strength=self.number if self.live is None else self.live)
-        dtype = _precision(x)
-        if self.weight.device != x.device or self.weight.dtype != dtype:
+        dtype, weight = _precision(x), self.weight
+        if weight.device != x.device or weight.dtype != dtype:
             self.place(x.device, dtype)
-        weight, bias, low, high = self.weight, self.bias, self.low, self.high
-        if self.live is not None:
+            weight = self.weight
+        if self.live is None:
+            bias = self.bias
+        else:
             strength = self.live.to(x.device, dtype)
             weight, bias = 1 + strength * self.excess, strength * self.shift
-        if rows is not None:
-            middle = [1] * (x.ndim - 2)
-            shape = (len(rows), *middle, x.shape[-1])
-            weight, bias, low, high = (v[rows].reshape(shape) for v in (weight, bias, low, high))
+        shape = None if rows is None else (len(rows), *[1] * (x.ndim - 2), x.shape[-1])
+        if shape is not None:
+            weight, bias = weight[rows].reshape(shape), bias[rows].reshape(shape)
+        if not self.bounded:
+            return torch.addcmul(bias, x, weight) if self.scaled else x + bias
+        low, high = self.low, self.high
+        if shape is not None:
+            low, high = low[rows].reshape(shape), high[rows].reshape(shape)
         if self.clamp:
             return x + torch.addcmul(bias, x.clamp(low, high), weight - 1)
-        moved = torch.addcmul(bias, x, weight) if self.scaled else x + bias
-        if self.bounded:
-            moved = torch.where(x.clamp(low, high) == x, moved, x)
-        return moved
+        return torch.where(x.clamp(low, high) == x, torch.addcmul(bias, x, weight), x)
 
     def rows_of(self, timestep: Tensor, batch: int) -> Tensor:
         """Return ``(batch,)``, the fitted timestep nearest to that of each row.

@@ -8,16 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from act_steer.coupling import Grid, Samples, Sorted, merged_grid, sorted_columns
+from act_steer.coupling import Samples, Sorted, merged_grid, sorted_columns, whole_grid
 from act_steer.moments import Moments, coupled
-from act_steer.transport import (
-    Strength,
-    Support,
-    check_width,
-    resolution_of,
-    result_dtype,
-    support_of,
-)
+from act_steer.support import Support, resolution_of, result_dtype, support_of
+from act_steer.transport import Strength, check_width
 
 Array = np.ndarray
 
@@ -232,13 +226,7 @@ def _share_means(shares: Sorted, sample: Sorted, count: int) -> Array:
 
 def _distances(fitted: QuantileTransport, source: Sorted, target: Sorted) -> Tensor:
     """Distance before, after and the inner product of both differences, on the merged grid."""
-    grid = merged_grid(source, target)
-    if grid is None:
-        grid = Grid(
-            np.arange(source.count),
-            np.arange(source.count),
-            np.full(source.count, 1 / source.count),
-        )
+    grid = merged_grid(source, target) or whole_grid(source.count)
     moved = fitted(torch.from_numpy(source.values.astype(np.float64)).t()).t().numpy()
     at = grid.target(target.values.astype(np.float64))
     before = grid.source(source.values.astype(np.float64)) - at

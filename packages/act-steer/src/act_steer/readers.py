@@ -25,7 +25,7 @@ class Watch(TorchFunctionMode):
         super().__init__()
         self.paths = paths
         self.seen: dict[int, tuple[str, Tensor]] = {}  # the tensors are kept, so ids stay theirs
-        self.readers: dict[str, list[tuple[str, Tensor | None]]] = {p: [] for p in paths.values()}
+        self.readers: dict[str, list[tuple[str, list[Tensor]]]] = {p: [] for p in paths.values()}
 
     def hook(self, module: nn.Module, args: Any, output: Any) -> None:
         """Forward hook of the modules."""
@@ -50,8 +50,7 @@ class Watch(TorchFunctionMode):
                 if name in ALIASES and same:
                     self.seen[id(result)] = (path, result)
                 else:
-                    weight = next((x for x in given if isinstance(x, nn.Parameter)), None)
-                    self.readers[path].append((name, weight))
+                    self.readers[path].append((name, [x for x in given if x is not tensor]))
         return result
 
 
@@ -82,17 +81,25 @@ def readers_of(
         weight = module._parameters.get("weight")
         if weight is not None:
             owners[id(weight)] = module
-    return {
-        path: list(dict.fromkeys((name, owners.get(id(weight))) for name, weight in read))
-        for path, read in watch.readers.items()
-    }
+    found: dict[str, list[tuple[str, nn.Module | None]]] = {}
+    for path, read in watch.readers.items():
+        whose = [
+            (name, next((owners[id(x)] for x in beside if id(x) in owners), None))
+            for name, beside in read
+        ]
+        found[path] = list(dict.fromkeys(whose))
+    return found
 
 
 def last_linear(net: nn.Module, path: str, example: Mapping[str, Any]) -> nn.Module | None:
     """Return the linear module inside the one at ``path`` that ran last, None if there is none."""
     ran: list[nn.Module] = []
+
+    def note(module: nn.Module, args: Any, output: Any) -> None:
+        ran.append(module)
+
     handles = [
-        module.register_forward_hook(lambda module, args, output: ran.append(module))
+        module.register_forward_hook(note)
         for module in net.get_submodule(path).modules()
         if is_linear(module)
     ]
@@ -107,7 +114,11 @@ def last_linear(net: nn.Module, path: str, example: Mapping[str, Any]) -> nn.Mod
 def output_of(net: nn.Module, path: str, example: Mapping[str, Any]) -> Tensor | None:
     """Return the output of a module in one forward, or the first of a tuple."""
     seen: list[Any] = []
-    handle = net.get_submodule(path).register_forward_hook(lambda m, a, output: seen.append(output))
+
+    def note(module: nn.Module, args: Any, output: Any) -> None:
+        seen.append(output)
+
+    handle = net.get_submodule(path).register_forward_hook(note)
     try:
         quietly(net, example)
     finally:

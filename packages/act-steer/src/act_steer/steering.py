@@ -10,9 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from act_steer.absorb import Undo
 from act_steer.apply import Attachment, Guidance, Mode, Strength, apply, attach
 from act_steer.chain import ChainTransport
 from act_steer.files import Setting, read_maps, write_maps
+from act_steer.fold import fold
 from act_steer.move import Spatial
 from act_steer.report import Report
 from act_steer.transport import AffineTransport, Transport
@@ -90,6 +92,20 @@ class Steering(Mapping[str, Transport]):
     ) -> Attachment:
         """Steer a model until ``remove()``; see `act_steer.attach`."""
         return attach(self, model, strength=strength, mode=mode, spatial=spatial, cfg=cfg)
+
+    def fold(
+        self,
+        model: Any,
+        *,
+        strength: Strength = 1.0,
+        spatial: Spatial | None = None,
+        example: Mapping[str, Any] | None = None,
+        checkpoint: bool = True,
+    ) -> Undo:
+        """Work the maps into the weights of a model; see `act_steer.fold`."""
+        return fold(
+            self, model, strength=strength, spatial=spatial, example=example, checkpoint=checkpoint
+        )
 
     def restrict(self, *, top: float | int) -> "Steering":
         """Keep the neurons that gain most, and leave the others alone.

@@ -6,7 +6,7 @@ the way, ``T_lam(z) = (1 - lam) z + lam T(z)``, and outside its support it leave
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import ClassVar, Literal, Protocol, Self, runtime_checkable
+from typing import ClassVar, Protocol, Self, runtime_checkable
 
 import numpy as np
 import torch
@@ -15,8 +15,8 @@ from torch import Tensor
 from act_steer.coupling import Samples, Sorted, sorted_columns
 from act_steer.errors import ShapeMismatch
 from act_steer.moments import Coupled, Moments, coupled
+from act_steer.support import Support, resolution_of, result_dtype, support_of
 
-Support = Literal["minmax", "all", "clamp"] | tuple[float, float]
 Strength = float | Tensor
 
 
@@ -330,34 +330,6 @@ def check_width(transport: Transport, z: Tensor) -> None:
             f"a map of {transport.dim} neurons cannot move activations of shape {tuple(z.shape)};"
             " the last axis must hold the neurons"
         )
-
-
-def support_of(source: Sorted, support: Support) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Ends of the support, and the share of the source samples in it, ``(D,)`` each."""
-    values, dim = source.values, len(source.values)
-    if support == "all":
-        return np.full(dim, -np.inf), np.full(dim, np.inf), np.ones(dim)
-    if support in ("minmax", "clamp"):
-        return values[:, 0], values[:, -1], np.ones(dim)
-    if isinstance(support, str) or len(support) != 2 or not 0 <= support[0] < support[1] <= 1:
-        raise ValueError(
-            "support must be 'minmax', 'all', 'clamp' or two levels 0 <= low < high <= 1,"
-            f" got {support!r}"
-        )
-    low, high = (source.quantile(float(level)) for level in support)
-    inside = (values >= low[:, None]) & (values <= high[:, None])
-    return low, high, source.mean(inside.astype(np.float64))
-
-
-def resolution_of(source: Sorted, resolution: float | None) -> float:
-    """Relative size of rounding in a sample."""
-    return 8 * float(np.finfo(source.values.dtype).eps) if resolution is None else resolution
-
-
-def result_dtype(source: Sorted, target: Sorted) -> torch.dtype:
-    """float64 where a sample is, else float32."""
-    wide = np.result_type(source.values, target.values) == np.float64
-    return torch.float64 if wide else torch.float32
 
 
 def _ratio(numerator: np.ndarray, denominator: np.ndarray, besides: np.ndarray) -> np.ndarray:

@@ -1,8 +1,8 @@
 """Resamples from counts: against fairlearn's MetricFrame, and at the size of a whole audit.
 
-`python packages/vpsa-fair/benchmarks/resamples.py` runs both in one process, checks that they find the
-same accuracy of every group and intervals of the same width, and prints a table of ratios of process
-time. `--readme` writes that table into the package's README.
+`python packages/vpsa-fair/benchmarks/resamples.py` runs both in one process, checks that they find
+the same accuracy of every group and intervals of the same width, and prints a table of ratios of
+process time. `--readme` writes that table into the package's README.
 """
 
 import argparse

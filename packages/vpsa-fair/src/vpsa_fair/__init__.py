@@ -13,6 +13,7 @@ from vpsa_fair.fairness import fdr, garbe, gini, inequity, max_gap, min_ratio
 from vpsa_fair.intervals import basic, bca, percentile, wilson
 from vpsa_fair.item import item_response
 from vpsa_fair.matrix import Matrix
+from vpsa_fair.paired import Change, Comparison, compare
 from vpsa_fair.result import Result
 from vpsa_fair.stats import PowerPlan, benjamini_hochberg, holm, minimum_detectable_gap, power
 from vpsa_fair.summary import Spread, Summary
@@ -23,6 +24,8 @@ __all__ = [
     "CLEAN",
     "Axis",
     "Cell",
+    "Change",
+    "Comparison",
     "Counts",
     "DataError",
     "Failure",
@@ -41,6 +44,7 @@ __all__ = [
     "bca",
     "benjamini_hochberg",
     "chance_corrected",
+    "compare",
     "fdr",
     "garbe",
     "gini",

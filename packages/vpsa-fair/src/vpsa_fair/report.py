@@ -68,7 +68,7 @@ def render(result: "Result") -> str:
 
 
 def _small_note(result: "Result") -> str:
-    found = []
+    found: list[str] = []
     for by in result.grouping_names:
         e = result.estimates(by)
         found += [f"{e.rows[r]} (n={e.n[r]})" for r in np.flatnonzero(e.small & e.named)]
@@ -215,11 +215,11 @@ def _strip_png(strip: Any, side: int = 96) -> str:
     """A strip of images side by side, as a data URI."""
     images = [Image.fromarray(frame) for frame in strip]
     scale = side / max(images[0].size)
-    size = tuple(max(1, round(s * scale)) for s in images[0].size)
-    sheet = Image.new("RGB", ((size[0] + 4) * len(images), size[1]), "white")
+    width, height = (max(1, round(s * scale)) for s in images[0].size)
+    sheet = Image.new("RGB", ((width + 4) * len(images), height), "white")
     for i, image in enumerate(images):
         kind = Image.Resampling.NEAREST if scale > 1 else Image.Resampling.LANCZOS
-        sheet.paste(image.convert("RGB").resize(size, kind), (i * (size[0] + 4), 0))
+        sheet.paste(image.convert("RGB").resize((width, height), kind), (i * (width + 4), 0))
     buffer = io.BytesIO()
     sheet.save(buffer, format="PNG", optimize=True)
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()

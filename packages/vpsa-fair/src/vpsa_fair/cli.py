@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -34,10 +35,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     arguments = _parser().parse_args(argv)
     try:
-        return arguments.run(arguments)
+        with warnings.catch_warnings():
+            warnings.showwarning = _warn
+            return arguments.run(arguments)
     except (OSError, ValueError, TypeError, ImportError) as error:
         print(f"vpsa-fair: {error}".replace("\n", " "), file=sys.stderr)
         return 2
+
+
+def _warn(message: Warning | str, *_: object, **__: object) -> None:
+    """A warning as one line."""
+    print(f"vpsa-fair: {message}", file=sys.stderr)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -153,7 +161,7 @@ def _levels(arguments: argparse.Namespace) -> int:
     rows = [
         (one.name, level, float(u), one.unit)
         for one in chosen
-        for level, u in zip(one.levels.values, one.levels.positions()[1:], strict=True)
+        for level, u in zip(one.levels.values, one.levels.positions(), strict=True)
     ]
     names = ("perturbation", "level", "position", "unit")
     print(Table({name: [row[i] for row in rows] for i, name in enumerate(names)}))

@@ -123,15 +123,15 @@ def test_colours_are_told_apart_and_ink_is_readable():
 
 
 def test_the_core_imports_neither_torch_nor_matplotlib_nor_pandas():
-    """And takes under .3 s of CPU, where numpy and pillow alone take most of it."""
+    """And costs little beside numpy and pillow: a ratio, as the machine may be busy."""
     code = (
         "import time; t = time.process_time(); import numpy, PIL.Image; u = time.process_time()\n"
         "import vpsa_fair, sys; v = time.process_time()\n"
         "bad = {'torch', 'matplotlib', 'pandas', 'scipy', 'pyarrow'} & set(sys.modules)\n"
-        "print(u - t, v - t, sorted(bad))"
+        "print(u - t, v - u, sorted(bad))"
     )
     out = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     ).stdout.split(maxsplit=2)
     assert out[2].strip() == "[]"
-    assert float(out[1]) - float(out[0]) < 0.3
+    assert float(out[1]) < 2 * float(out[0])

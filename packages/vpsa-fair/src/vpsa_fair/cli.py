@@ -155,7 +155,17 @@ def _levels(arguments: argparse.Namespace) -> int:
         from vpsa_fair.bounding import bound
 
         chosen = [
-            replace(one, levels=bound(audit.embed, audit.data, one, floor=arguments.floor))
+            replace(
+                one,
+                levels=bound(
+                    audit.embed,
+                    audit.data,
+                    one,
+                    protocol=audit.protocol,
+                    floor=arguments.floor,
+                    seed=audit.seed,
+                ),
+            )
             for one in chosen
         ]
     rows = [

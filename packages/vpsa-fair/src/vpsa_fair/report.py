@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+import re
 from collections.abc import Sequence
 from html import escape
 from typing import TYPE_CHECKING, Any
@@ -26,7 +27,8 @@ h1{font-size:1.6rem}h2{font-size:1.2rem;margin-top:2.4rem;border-top:1px solid #
 padding-top:1rem}
 svg{font-family:system-ui,sans-serif;max-width:none}.wide{overflow-x:auto}
 table{border-collapse:collapse;font-size:13px}td,th{padding:.25rem .6rem;text-align:left;
-border-bottom:1px solid #e6e6e6}td.n{text-align:right;font-variant-numeric:tabular-nums}
+border-bottom:1px solid #e6e6e6}td{white-space:nowrap}
+td.n{text-align:right;font-variant-numeric:tabular-nums}
 .charts{display:flex;flex-wrap:wrap;gap:.6rem}.key{margin-right:1.2rem;white-space:nowrap}
 .key svg{margin-right:.4rem}.note{color:#555;font-size:13px;max-width:50rem}
 img{max-width:100%;image-rendering:auto}figure{margin:1rem 0}figcaption{font-size:13px}
@@ -100,7 +102,7 @@ def _ranking(result: "Result") -> str:
             f.reference,
             f"{f.disparity:.3f}",
             f"{f.low:.3f} to {f.high:.3f}",
-            shown(f.p_adjusted),
+            _p(f.p_adjusted),
             f.n,
             _level(result, f.perturbation, f.onset),
             _level(result, f.perturbation, f.reference_onset),
@@ -182,7 +184,7 @@ def _summary(result: "Result") -> str:
             s.column,
             f"{s.gap:.3f}",
             f"{s.low:.3f} to {s.high:.3f}",
-            shown(s.p_adjusted),
+            _p(s.p_adjusted),
             f"{s.worst} ({s.n_worst})",
             f"{s.best} ({s.n_best})",
             f"{s.ratio:.3f}",
@@ -259,4 +261,8 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
 
 
 def _is_number(text: str) -> bool:
-    return text[:1].isdigit() or text[:1] == "-"
+    return bool(re.fullmatch(r"-|inf|-?[\d.]+(e-?\d+)?", text))
+
+
+def _p(value: float) -> str:
+    return "-" if value != value else f"{value:.2g}"

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from PIL import Image
 from vpsa_fair import DataError
 from vpsa_fair.config import load_callable, read_config
 
@@ -94,6 +95,26 @@ def test_precomputed_embeddings_need_no_model(place):
     (place / "audit.toml").write_text(text)
     result = read_config(place / "audit.toml").run()
     assert result.matrix().columns == ("gaussian_blur",)
+
+
+def test_a_folder_layout_takes_the_place_of_a_table(place):
+    rng = np.random.default_rng(0)
+    for race in ("African", "Asian"):
+        for person in range(3):
+            folder = place / "rfw" / race / f"m.0{person}"
+            folder.mkdir(parents=True)
+            for shot in range(2):
+                pixels = rng.integers(0, 255, (12, 12, 3), dtype=np.uint8)
+                Image.fromarray(pixels).save(folder / f"m.0{person}_000{shot}.png")
+    old = 'csv = "faces.csv"\nroot = "images"\nattributes = ["tone"]'
+    text = text_of(place).replace(old, 'layout = "rfw"\nroot = "rfw"')
+    (place / "audit.toml").write_text(text.replace('groups = ["tone"]', 'groups = ["race"]'))
+    audit = read_config(place / "audit.toml").audit
+    assert len(audit.data) == 12
+    assert set(audit.data.attributes["race"]) == {"African", "Asian"}
+    (place / "audit.toml").write_text(text.replace('"rfw"', '"nowhere"', 1))
+    with pytest.raises(DataError, match="nowhere"):
+        read_config(place / "audit.toml")
 
 
 def test_a_function_of_a_module_is_found():

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from vpsa_fair import perturb
+from vpsa_fair import loaders, perturb
 from vpsa_fair.audit import Audit
 from vpsa_fair.data import Faces, read_rows
 from vpsa_fair.errors import DataError
@@ -32,11 +32,23 @@ __all__ = ["Config", "load_callable", "read_config"]
 
 _SECTIONS = {
     "model": {"embed", "precomputed", "name", "batch", "selftest"},
-    "data": {"csv", "root", "path", "identity", "attributes", "size", "conflicts"},
+    "data": {
+        "csv",
+        "layout",
+        "root",
+        "path",
+        "identity",
+        "attributes",
+        "size",
+        "conflicts",
+        "images",
+        "table",
+    },
     "audit": {"groups", "seed", "example"},
     "result": {"n_boot", "confidence", "interval", "min_identities"},
     "run": {"out"},
 }
+_LAYOUTS = ("bfw", "celeba", "fairface", "lfw", "rfw")
 _KINDS = (
     "contrast",
     "downscale",
@@ -111,7 +123,7 @@ def read_config(
             embed=_model(model, folder),
             data=data,
             perturbations=chosen or perturb.standard(),
-            protocol=_protocol(dict(table.get("protocol", {})), table.get("data", {}), folder),
+            protocol=_protocol(dict(table.get("protocol", {})), data, folder / _csv(table)),
             groups=[g if isinstance(g, str) else tuple(g) for g in audit.get("groups", [])],
             cache=place,
             model=model.get("name", model.get("embed", "precomputed")),
@@ -137,12 +149,22 @@ def _check_keys(table: Mapping[str, Any], source: Path) -> None:
 
 
 def _data(section: Mapping[str, Any], folder: Path) -> Faces:
-    if "csv" not in section:
-        raise DataError("[data] needs csv = 'FILE', with columns path, identity and attributes")
-    options = {k: v for k, v in section.items() if k not in ("csv", "root", "size")}
+    if ("csv" in section) == ("layout" in section):
+        layouts = ", ".join(_LAYOUTS)
+        raise DataError(f"[data] needs either csv = 'FILE' or layout = one of {layouts}")
+    options = {k: v for k, v in section.items() if k not in ("csv", "layout", "root", "size")}
+    options["size"] = tuple(section["size"]) if "size" in section else None
     root = folder / section["root"] if "root" in section else None
-    size = tuple(section["size"]) if "size" in section else None
-    return Faces.from_csv(folder / section["csv"], root=root, size=size, **options)
+    try:
+        if "csv" in section:
+            return Faces.from_csv(folder / section["csv"], root=root, **options)
+        if section["layout"] not in _LAYOUTS or root is None:
+            raise DataError(f"[data] needs root and one of {_LAYOUTS}, got {section['layout']!r}")
+        if isinstance(options.get("attributes"), str):  # lfw's is a table
+            options["attributes"] = folder / options["attributes"]
+        return getattr(loaders, section["layout"])(root, **options)
+    except TypeError as error:
+        raise DataError(f"[data]: {error}") from error
 
 
 def _model(section: Mapping[str, Any], folder: Path) -> Any:
@@ -219,7 +241,11 @@ def _levels(value: Any) -> Levels:
     return grids[axis](**options)
 
 
-def _protocol(options: dict[str, Any], data: Mapping[str, Any], folder: Path) -> AnyProtocol:
+def _csv(table: Mapping[str, Any]) -> str:
+    return str(table.get("data", {}).get("csv", "."))
+
+
+def _protocol(options: dict[str, Any], data: Faces, table: Path) -> AnyProtocol:
     kind = options.pop("kind", "verification")
     plain = {
         "verification": Verification,
@@ -231,9 +257,13 @@ def _protocol(options: dict[str, Any], data: Mapping[str, Any], folder: Path) ->
             return plain[kind](**options)
         if kind == "classification":
             column = options.pop("labels", "label")
-            rows = read_rows(folder / data["csv"], [column])
+            rows = read_rows(table, [column])
             return Classification([int(row[column]) for row in rows], **options)
         if kind == "pairs":
+            folder = table if table.is_dir() else table.parent
+            if "lfw" in options:
+                found = loaders.lfw_pairs(folder / options.pop("lfw"), data)
+                return PairList(*found, **options)
             rows = read_rows(folder / options.pop("csv"), ["a", "b", "same"])
             a, b, same = (np.array([int(row[k]) for row in rows]) for k in ("a", "b", "same"))
             return PairList(a, b, same.astype(bool), **options)

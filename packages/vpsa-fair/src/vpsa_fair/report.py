@@ -28,7 +28,7 @@ padding-top:1rem}
 svg{font-family:system-ui,sans-serif;max-width:none}.wide{overflow-x:auto}
 table{border-collapse:collapse;font-size:13px}td,th{padding:.25rem .6rem;text-align:left;
 border-bottom:1px solid #e6e6e6}td{white-space:nowrap}
-td.n{text-align:right;font-variant-numeric:tabular-nums}
+td.w{white-space:normal}td.n{text-align:right;font-variant-numeric:tabular-nums}
 .charts{display:flex;flex-wrap:wrap;gap:.6rem}.key{margin-right:1.2rem;white-space:nowrap}
 .key svg{margin-right:.4rem}.note{color:#555;font-size:13px;max-width:50rem}
 img{max-width:100%;image-rendering:auto}figure{margin:1rem 0}figcaption{font-size:13px}
@@ -251,7 +251,7 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
     body = []
     for row in rows:
         cells = [escape(str(v)) for v in row]
-        kinds = [" class='n'" if _is_number(c) else "" for c in cells]
+        kinds = [_kind(c) for c in cells]
         body.append(
             "<tr>"
             + "".join(f"<td{k}>{c}</td>" for c, k in zip(cells, kinds, strict=True))
@@ -260,8 +260,11 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
     return f"<table><thead><tr>{top}</tr></thead><tbody>{''.join(body)}</tbody></table>"
 
 
-def _is_number(text: str) -> bool:
-    return bool(re.fullmatch(r"-|inf|-?[\d.]+(e-?\d+)?", text))
+def _kind(text: str) -> str:
+    """Numbers stand right, long texts may break."""
+    if re.fullmatch(r"-|inf|-?[\d.]+(e-?\d+)?", text):
+        return " class='n'"
+    return " class='w'" if len(text) > 60 else ""
 
 
 def _p(value: float) -> str:

@@ -146,11 +146,49 @@ def js(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def bench(session: nox.Session) -> None:
-    """`-- PACKAGE [options]`: its races against its peers, in an environment of their own."""
+    """`-- PACKAGE [RACE] [options]`: its races against its peers, in an environment of their own.
+
+    `--into FOLDER` in place of `--json FILE`: FOLDER/RACE.json of each, and none stops the others.
+    """
     package, rest = package_and_rest(session)
+    races = {
+        path.stem: path for path in sorted(ROOT.glob(f"packages/{package}/benchmarks/[!_]*.py"))
+    }
+    if rest and rest[0] in races:
+        races = {rest[0]: races[rest.pop(0)]}
+    into = Path(rest[rest.index("--into") + 1]) if "--into" in rest else None
+    if into:
+        at = rest.index("--into")
+        del rest[at : at + 2]
+        into.mkdir(parents=True, exist_ok=True)
+        for name in races:
+            (into / f"{name}.json").unlink(missing_ok=True)
+    elif "--json" in rest and len(races) > 1:
+        session.error(f"--json is for one race: name one of {', '.join(races)}")
     session.install(f"./packages/{package}", *requirements(package, "bench"), "-cconstraints.txt")
-    for race in sorted(ROOT.glob(f"packages/{package}/benchmarks/[!_]*.py")):
-        session.run("python", str(race.relative_to(ROOT)), *rest)
+    for name, race in races.items():
+        file = ["--json", str(into / f"{name}.json")] if into else []
+        codes = range(-64, 256) if into else [0]
+        session.run("python", str(race.relative_to(ROOT)), *rest, *file, success_codes=codes)
+
+
+@nox.session(default=False, venv_backend="none")
+def races(session: nox.Session) -> None:
+    """Every race, or those of the packages after `--` and with their options; judges all bars.
+
+    All of them write docs/races.md; some of them, or quick ones, build/races/races.md.
+    """
+    named = [word for word in session.posargs if word in PACKAGES]
+    options = [word for word in session.posargs if word not in PACKAGES]
+    folder = ROOT / "build" / "races"
+    for package in named or PACKAGES:
+        run = ["uv", "run", "--quiet", "nox", "-s", "bench", "--", package]
+        into = ["--into", str(folder / package)]
+        session.run(*run, *into, *options, external=True, success_codes=range(256))
+    target = [] if session.posargs else ["--markdown", str(ROOT / "docs" / "races.md")]
+    chosen = ["--packages", *named] if named else []
+    command = ["python", "-m", "tenfold.races", str(folder), *target, *chosen]
+    session.run("uv", "run", "--quiet", *command, external=True)
 
 
 @nox.session(default=False, venv_backend="none")

@@ -1,11 +1,14 @@
 """Sphinx configuration: offline, MyST and autodoc (`uv run nox -s docs`)."""
 
 import importlib.util
+import sys
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))  # for executed.py
 
 project = "Tenfold"
 author = "The Tenfold authors"
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "executed"]
 html_theme = "furo"
 html_title = "Tenfold"
 exclude_patterns = ["_build", "README.md"]

@@ -2,7 +2,7 @@ import hashlib
 
 import numpy as np
 import pytest
-from tenfold.data.images import FOLDER, cifar10, fashion_mnist
+from tenfold.data.images import FOLDER, at_scale, cifar10, fashion_mnist
 
 PUBLISHED = {  # md5, as torchvision's FashionMNIST.resources lists them
     "t10k-images-idx3-ubyte.gz": "bef4ecab320f06d8554ea6380940ec79",
@@ -55,3 +55,12 @@ def test_says_which_cifar_file_is_cut_short(tmp_path):
     path.write_bytes(path.read_bytes()[:-7])
     with pytest.raises(ValueError, match=r"data_batch_3\.bin holds 61453 bytes"):
         cifar10(tmp_path)
+
+
+def test_the_papers_scale_takes_the_users_cifar_and_the_small_one_what_is_here(tmp_path):
+    assert at_scale("small", None).test.shape == (2000, 1, 28, 28)
+    assert at_scale("paper", fake_cifar(tmp_path)).test.shape == (20, 3, 32, 32)
+    with pytest.raises(ValueError, match="--data-root"):
+        at_scale("paper", None)
+    with pytest.raises(ValueError, match="small or paper, got 'large'"):
+        at_scale("large", tmp_path)

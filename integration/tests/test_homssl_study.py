@@ -72,14 +72,6 @@ def test_the_report_needs_the_journal_alone_and_is_the_same_each_time(journal):
     assert len(bars["bar"]) == 4  # the sweep is not whole, so nothing is said of it
 
 
-def test_the_committed_report_is_that_of_the_committed_journal(tmp_path):
-    (tmp_path / "journal.jsonl").write_bytes((STUDY / "journal.jsonl").read_bytes())
-    command = [sys.executable, str(STUDY / "report.py"), "--journal"]
-    subprocess.run([*command, str(tmp_path / "journal.jsonl")], check=True, capture_output=True)
-    for name in FILES[:2]:
-        assert (tmp_path / name).read_text() == (STUDY / name).read_text()
-
-
 def counts(value):
     return [round(10 * value), 1000]
 
@@ -137,11 +129,3 @@ def test_what_the_parameters_ought_to_do_is_seen_in_made_up_sweeps(report):
     assert not holds(far=lambda b, d: 9 - d)[3]
     assert holds(probe=lambda b, d: 70 + 5 * (d == 3) + (b == 4))[4]
     assert not holds(probe=lambda b, d: 70 + d)[4]
-
-
-def test_an_empty_journal_is_refused_in_one_line(tmp_path):
-    command = [sys.executable, str(STUDY / "report.py"), "--journal", str(tmp_path / "none")]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 2
-    assert "holds no run" in done.stderr
-    assert "Traceback" not in done.stderr

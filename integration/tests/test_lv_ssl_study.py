@@ -79,11 +79,3 @@ def test_the_bars_are_judged_as_they_are_stated(study_module):
         *runs("10", [{"rate": 9.0, "collapsed": True}]),
     ]
     assert answers(parts)["holds"][-2:] == ["no", "no"]
-
-
-def test_an_empty_journal_is_refused_in_one_line(tmp_path):
-    command = [sys.executable, str(STUDY / "report.py"), "--journal", str(tmp_path / "none")]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 2
-    assert "holds no run" in done.stderr
-    assert "Traceback" not in done.stderr

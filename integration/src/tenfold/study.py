@@ -1,5 +1,6 @@
 """Many training runs in an append-only journal: a kill loses the runs under way, no more."""
 
+import argparse
 import json
 import os
 import threading
@@ -63,6 +64,32 @@ def run_tasks(
             append({"task": task, "result": result, "seconds": round(seconds, 2)})
             bar.update()
     return [(task, known[_key(task)]) for task in tasks]
+
+
+def study_parser(doc: str, *, takes: str, jobs: int = 2) -> argparse.ArgumentParser:
+    """Return the command line that every study has: ``--jobs``, ``--smoke`` and ``--journal``.
+
+    Args:
+        doc: of the study's module; its first line is the description.
+        takes: how long the whole study runs, in words.
+        jobs: processes by default.
+    """
+    parser = argparse.ArgumentParser(description=doc.splitlines()[0])
+    parser.add_argument("--jobs", type=int, default=jobs, help="processes, one thread each")
+    parser.add_argument("--smoke", action="store_true", help=f"a minute instead of {takes}")
+    parser.add_argument("--journal", type=Path, help="default: beside this file; smoke in build/")
+    return parser
+
+
+def journal_of(args: argparse.Namespace, folder: Path) -> Path:
+    """Return where a study writes: the committed journal only where the whole study runs.
+
+    Args:
+        args: what `study_parser` read.
+        folder: of the study, ``integration/studies/<package>``.
+    """
+    smoke = folder.parents[2] / "build" / f"{folder.name.replace('_', '-')}-smoke"
+    return args.journal or (smoke if args.smoke else folder) / "journal.jsonl"
 
 
 def _key(task: Task) -> str:

@@ -8,7 +8,6 @@ Run it, and then `report.py`:
 The second, of timings, is for a machine that does nothing else.
 """
 
-import argparse
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from tenfold.at_batch import centred
 from tenfold.data.images import fashion_mnist
 from tenfold.deep import BACKWARDS, Rows, Stack, train
 from tenfold.methods import seeded
-from tenfold.study import Task, run_tasks
+from tenfold.study import Task, journal_of, run_tasks, study_parser
 from torch import Tensor
 
 HERE = Path(__file__).parent
@@ -121,20 +120,16 @@ def tasks(size: dict[str, Any]) -> list[Task]:
 
 def main() -> None:
     """Fill the journal."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--jobs", type=int, default=1, help="processes; 0 for this one")
+    parser = study_parser(__doc__ or "", takes="a quarter of an hour", jobs=1)
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=["train", "exact"])
     parser.add_argument("--seeds", type=int, help="5 by default, 2 with --smoke")
     parser.add_argument("--depths", nargs="+", type=int, help="some of them")
-    parser.add_argument("--smoke", action="store_true", help="seconds instead of a quarter hour")
-    parser.add_argument("--journal", type=Path, help="default: beside this file; smoke in build/")
     args = parser.parse_args()
     size = SIZES["smoke" if args.smoke else "full"]
     depths = args.depths or size["depths"]
     listed = tasks(size | {"seeds": args.seeds or size["seeds"]})
     chosen = [task for task in listed if task["part"] in args.parts and task["depth"] in depths]
-    folder = HERE.parents[2] / "build" / "deeppcr-smoke" if args.smoke else HERE
-    run_tasks(chosen, execute, args.journal or folder / "journal.jsonl", jobs=args.jobs)
+    run_tasks(chosen, execute, journal_of(args, HERE), jobs=args.jobs)
 
 
 if __name__ == "__main__":

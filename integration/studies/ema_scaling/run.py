@@ -5,7 +5,6 @@ Run it, and then `report.py`:
     uv run --package tenfold python integration/studies/ema_scaling/run.py --jobs 2
 """
 
-import argparse
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from tenfold.data.images import Split, fashion_mnist
 from tenfold.data.text import sotu, windows
 from tenfold.feedback import byol, pseudo_labels
 from tenfold.methods import seeded
-from tenfold.study import Task, run_tasks
+from tenfold.study import Task, journal_of, run_tasks, study_parser
 from torch import Tensor
 
 HERE = Path(__file__).parent
@@ -128,18 +127,15 @@ def feedback_tasks(size: dict[str, Any], seeds: int) -> list[Task]:
 
 def main() -> None:
     """Fill the journal."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--jobs", type=int, default=2, help="processes, one thread each")
+    parser = study_parser(__doc__ or "", takes="half an hour")
     parser.add_argument("--seeds", type=int, help="5 by default, 2 with --smoke")
-    parser.add_argument("--smoke", action="store_true", help="seconds instead of half an hour")
     parser.add_argument("--models", nargs="+", choices=[*MODELS, *FEEDBACK], help="some of them")
-    parser.add_argument("--journal", type=Path, default=HERE / "journal.jsonl")
     args = parser.parse_args()
     size = SIZES["smoke" if args.smoke else "full"]
     seeds = args.seeds or (2 if args.smoke else 5)
     tasks = [*feedback_tasks(size, seeds), *supervised_tasks(size, seeds)]
     chosen = [task for task in tasks if task["model"] in (args.models or [*MODELS, *FEEDBACK])]
-    run_tasks(chosen, execute, args.journal, jobs=args.jobs)
+    run_tasks(chosen, execute, journal_of(args, HERE), jobs=args.jobs)
 
 
 if __name__ == "__main__":

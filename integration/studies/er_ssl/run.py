@@ -5,7 +5,6 @@ Run it, and read `report.py`:
     uv run --package tenfold --group study python integration/studies/er_ssl/run.py --jobs 2
 """
 
-import argparse
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ from er_ssl import ERLoss, NTXentLoss
 from tenfold.data.images import fashion_mnist
 from tenfold.encoders import small_encoder
 from tenfold.methods import Method, contrastive, distillation, fit, seeded, untrained
-from tenfold.study import Task, run_tasks
+from tenfold.study import Task, journal_of, run_tasks, study_parser
 from tenfold.training import Schedule
 from torch import nn
 
@@ -133,14 +132,9 @@ def curve_tasks(size: dict[str, int]) -> list[Task]:
 
 def main() -> None:
     """Fill the journal."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--jobs", type=int, default=2, help="processes, one thread each")
-    parser.add_argument("--smoke", action="store_true", help="a minute instead of an hour")
-    parser.add_argument("--journal", type=Path, help="default: beside this file; smoke in build/")
-    args = parser.parse_args()
+    args = study_parser(__doc__ or "", takes="an hour").parse_args()
     size = SIZES["smoke" if args.smoke else "full"]
-    folder = HERE.parents[2] / "build" / "er-ssl-smoke" if args.smoke else HERE
-    journal = args.journal or folder / "journal.jsonl"
+    journal = journal_of(args, HERE)
     tuned = run_tasks(tuning_tasks(size), execute, journal, jobs=args.jobs, label="tuning")
     arms = arm_tasks(size, best(tuned))
     run_tasks(arms, execute, journal, jobs=args.jobs, label="arms")

@@ -5,7 +5,6 @@ Run it, and read `report.py`:
     uv run --package tenfold --group study python integration/studies/homssl/run.py --jobs 2
 """
 
-import argparse
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +24,7 @@ from tenfold.fiber_runs import (
     shift_framework,
 )
 from tenfold.probes import Accuracy
-from tenfold.study import Task, run_tasks
+from tenfold.study import Task, journal_of, run_tasks, study_parser
 from tenfold.training import Schedule
 
 HERE = Path(__file__).parent
@@ -113,14 +112,9 @@ def tasks(size: dict[str, Any]) -> list[Task]:
 
 def main() -> None:
     """Fill the journal."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--jobs", type=int, default=2, help="processes, one thread each")
-    parser.add_argument("--smoke", action="store_true", help="a minute instead of half an hour")
-    parser.add_argument("--journal", type=Path, help="default: beside this file; smoke in build/")
-    args = parser.parse_args()
+    args = study_parser(__doc__ or "", takes="half an hour").parse_args()
     size = SIZES["smoke" if args.smoke else "full"]
-    folder = HERE.parents[2] / "build" / "homssl-smoke" if args.smoke else HERE
-    run_tasks(tasks(size), execute, args.journal or folder / "journal.jsonl", jobs=args.jobs)
+    run_tasks(tasks(size), execute, journal_of(args, HERE), jobs=args.jobs)
 
 
 if __name__ == "__main__":

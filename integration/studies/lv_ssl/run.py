@@ -5,7 +5,6 @@ Run it, and read `report.py`:
     uv run --package tenfold --group study python integration/studies/lv_ssl/run.py --jobs 2
 """
 
-import argparse
 import math
 from pathlib import Path
 from typing import Any
@@ -24,7 +23,7 @@ from tenfold.data.images import fashion_mnist
 from tenfold.encoders import small_encoder
 from tenfold.latents import Latents, Recipe, as_numbers, curve_of, fit_latents, measure_latents
 from tenfold.methods import seeded
-from tenfold.study import Task, run_tasks
+from tenfold.study import Task, journal_of, run_tasks, study_parser
 from tenfold.training import Schedule
 from torch import Tensor, nn
 
@@ -155,14 +154,9 @@ def tasks(size: dict[str, int]) -> list[Task]:
 
 def main() -> None:
     """Fill the journal."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--jobs", type=int, default=2, help="processes, one thread each")
-    parser.add_argument("--smoke", action="store_true", help="a minute instead of half an hour")
-    parser.add_argument("--journal", type=Path, help="default: beside this file; smoke in build/")
-    args = parser.parse_args()
+    args = study_parser(__doc__ or "", takes="half an hour").parse_args()
     size = SIZES["smoke" if args.smoke else "full"]
-    folder = HERE.parents[2] / "build" / "lv-ssl-smoke" if args.smoke else HERE
-    journal = args.journal or folder / "journal.jsonl"
+    journal = journal_of(args, HERE)
     run_tasks(tasks(size), execute, journal, jobs=args.jobs, label="runs")
 
 

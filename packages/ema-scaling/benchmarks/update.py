@@ -27,8 +27,17 @@ from ema_scaling.files import write_text
 from torch.utils.benchmark import Timer
 
 README = Path(__file__).parent.parent / "README.md"
-PACKAGES = ("torch", "timm", "ema-pytorch", "diffusers", "torch-ema", "lightning")
+PACKAGES = ("ema-scaling", "torch", "timm", "ema-pytorch", "diffusers", "torch-ema", "lightning")
 Row = dict[str, Any]
+BARS: dict[tuple[str, str], Row] = {  # ours over the floor, and peers over ours
+    ("float32", "floor"): {"at_most": 1.20},
+    ("mixed", "floor"): {"at_most": 1.60},
+    ("mixed", "MiB allocated"): {"at_most": 2.0},
+    ("stochastic", "timm ModelEmaV3"): {"at_least": 4.0},
+    ("small", "torch AveragedModel (multi_avg_fn)"): {"at_least": 5.0},
+    ("small", "torch AveragedModel (avg_fn)"): {"at_least": 5.0},
+    ("growth", "floor"): {"at_most": 4.5},
+}
 
 
 def size_of(model: torch.nn.Module) -> int:
@@ -176,6 +185,40 @@ def markdown(results: list[Row], setting: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def races(results: list[Row], quick: bool) -> list[Row]:
+    """One row a figure, with the bar that it must keep; without, where the models were small."""
+    found: list[Row] = []
+
+    def add(name: str, against: str, what: str, value: float) -> None:
+        bar = {} if quick else BARS.get((name, against), {})
+        found.append({"what": what, "value": value, **bar})
+
+    for name in dict.fromkeys(row["name"] for row in results):
+        floor, *others = [row for row in results if row["name"] == name]
+        ours = next(row for row in others if row["contender"].startswith("ema-scaling"))
+        title, below = floor["race"], floor["contender"].removeprefix("floor: ")
+        add(name, "floor", f"{title}: time of {ours['contender']} / {below}", ours["ratio"])
+        if "allocated_mib" in ours:
+            add(name, "MiB allocated", f"{title}: MiB that we allocate", ours["allocated_mib"])
+        for row in others:
+            if not row["contender"].startswith("ema-scaling"):
+                peer = row["contender"]
+                add(name, peer, f"{title}: time of {peer} / ours", row["ratio"] / ours["ratio"])
+    return found
+
+
+def missed_bars(races: list[dict]) -> list[str]:
+    """One line for every bar that was not reached."""
+    missed = []
+    for race in races:
+        value, least, most = race["value"], race.get("at_least"), race.get("at_most")
+        if least is not None and not value >= least:
+            missed.append(f"{race['what']}: {value:.4g}, at least {least:.4g} is claimed")
+        if most is not None and not value <= most:
+            missed.append(f"{race['what']}: {value:.4g}, at most {most:.4g} is claimed")
+    return missed
+
+
 def rewrite_readme(text: str) -> None:
     """Put the tables between the README's two marks.
 
@@ -200,7 +243,7 @@ def installed() -> dict[str, str]:
     return found
 
 
-def main() -> None:
+def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="small models, few rounds")
     parser.add_argument("--rounds", type=int, help="rounds of each race")
@@ -215,7 +258,8 @@ def main() -> None:
     results: list[Row] = []
     for name in arguments.race or RACES:
         print(f"racing: {name}", file=sys.stderr)
-        results += RACES[name](arguments.quick, rounds, arguments.threads)
+        made = RACES[name](arguments.quick, rounds, arguments.threads)
+        results += [{"name": name, **row} for row in made]
     elements = 250_000 if arguments.quick else 25_000_000
     flat = race([peers.floor(elements)], rounds, arguments.threads)[0]
     setting = {
@@ -223,13 +267,19 @@ def main() -> None:
         "floor_gb_s": 12 * elements / min(flat) / 1e9, "machine": platform.machine(),
         "python": platform.python_version(), "quick": arguments.quick,
     }  # fmt: skip
+    found = races(results, arguments.quick)
     text = markdown(results, setting)
     print(text)
     if arguments.json:
-        write_text(arguments.json, json.dumps({"setting": setting, "rows": results}, indent=2))
+        report = {**setting, "races": found, "rows": results}
+        write_text(arguments.json, json.dumps(report, indent=2))
     if arguments.readme:
         rewrite_readme(text)
+    missed = missed_bars(found)
+    for line in missed:
+        print(f"bar missed: {line}", file=sys.stderr)
+    return int(bool(missed))
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

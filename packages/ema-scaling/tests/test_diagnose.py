@@ -6,6 +6,7 @@ import random
 import pytest
 import torch
 from ema_scaling import ModelEMA, Recorder, compare, load_runs
+from ema_scaling.files import append_rows, read_rows
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
@@ -171,3 +172,20 @@ def test_the_recorder_writes_where_model_and_average_stand(tmp_path, move):
             p.mul_(2)
     doubled = Recorder(tmp_path / "third.jsonl", ema, projections=2).record()
     assert doubled["model_0"] == pytest.approx(2 * row["model_0"], rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("end", "kept"),
+    [("", 2), ('{"samples": 2, "lo', 2), ("{", 2), ("x" * 9000, 2), ('{"samples": 2}', 3)],
+)
+def test_rows_are_appended_after_a_line_that_a_kill_cut_off(tmp_path, end, kept):
+    path = tmp_path / "run.jsonl"
+    path.write_text('{"samples": 1}\n' + end)
+    append_rows(path, [{"samples": 3}])
+    rows = list(read_rows(path))
+    assert (rows[0], rows[-1], len(rows)) == ({"samples": 1}, {"samples": 3}, kept)
+
+
+def test_rows_begin_a_file_that_is_not_there(tmp_path):
+    append_rows(tmp_path / "run.jsonl", [{"samples": 1}, {"samples": 2}])
+    assert [row["samples"] for row in read_rows(tmp_path / "run.jsonl")] == [1, 2]

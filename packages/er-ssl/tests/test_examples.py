@@ -34,6 +34,7 @@ def test_the_table_of_the_benchmark_goes_between_the_readmes_markers(tmp_path):
     bench = load(FOLDER / "benchmarks" / "contrastive.py")
     report = {
         "threads": 2,
+        "quick": False,
         "versions": {"torch": "2.6"},
         "seconds": {4096: {"er-ssl": 1.0, "lightly": 3.0}, 8192: {"er-ssl": 4.0}},
         "mebibytes": {4096: {"er-ssl": 41.0}},
@@ -41,11 +42,11 @@ def test_the_table_of_the_benchmark_goes_between_the_readmes_markers(tmp_path):
     table = bench.markdown(report)
     assert "| 4,096 | 3.0 | - | 1 | 41 MiB | - | - |" in table
     assert "| 8,192 | - | - | 4 | - | - | - |" in table
-    missed = bench.missed_bars(report)
-    assert missed == [
-        "4096 rows: 3.00 times as fast as lightly, bar 4.00",
-        "4096 rows: 41 MiB, bar 40",
+    assert bench.missed_bars(bench.races(report)) == [
+        "4,096 rows: time of lightly / er-ssl: 3, at least 4 is claimed",
+        "4,096 rows: MiB of er-ssl: 41, at most 40 is claimed",
     ]
+    assert bench.missed_bars(bench.races(report | {"quick": True})) == []
     bench.README = tmp_path / "README.md"
     bench.README.write_text("before\n<!-- bench -->\nold\n<!-- /bench -->\nafter\n")
     for _ in range(2):

@@ -249,3 +249,14 @@ def test_a_queue_is_in_the_state_dict(rows):
     queue.enqueue(rows(0, 3, 3))
     copy.load_state_dict(queue.state_dict())
     assert torch.equal(copy.reference, queue.reference)
+
+
+@pytest.mark.parametrize("torn", ["", "{", '{"step": 20, "entr', "x" * 9000])
+def test_a_trace_goes_on_after_a_line_that_a_kill_cut_off(tmp_path, torn):
+    monitor, path = ERMonitor(), tmp_path / "trace.jsonl"
+    for step in (10, 20):
+        monitor.update(torch.eye(4), torch.eye(4))
+        monitor.record(path, step=step)
+        if step == 10:
+            path.write_text(path.read_text() + torn)
+    assert read_trace(path)["step"] == [10, 20]

@@ -15,6 +15,7 @@ def test_the_table_of_the_benchmark_goes_between_the_readmes_markers(tmp_path):
     bench = load(FOLDER / "benchmarks" / "steps.py")
     report = {
         "threads": 1,
+        "quick": False,
         "versions": {"torch": "2.6"},
         "ratios": {
             "A-SSL / H-SSL, 2 views": 1.6,
@@ -25,10 +26,11 @@ def test_the_table_of_the_benchmark_goes_between_the_readmes_markers(tmp_path):
     table = bench.markdown(report)
     assert "| A-SSL / H-SSL, 4 views | 3.50 |" in table
     assert "| GroupConv2d / Conv2d | 1.00, 1.20 |" in table
-    assert bench.missed_bars(report) == [
-        "A-SSL / H-SSL, 2 views: 1.60, bar at least 1.7",
-        "GroupConv2d / Conv2d: 1.20, bar at most 1.1",
+    assert bench.missed_bars(bench.races(report)) == [
+        "time of A-SSL / H-SSL, 2 views: 1.6, at least 1.7 is claimed",
+        "time of GroupConv2d / Conv2d, 32 fields: 1.2, at most 1.1 is claimed",
     ]
+    assert bench.missed_bars(bench.races(report | {"quick": True})) == []
     bench.README = tmp_path / "README.md"
     bench.README.write_text("before\n<!-- bench -->\nold\n<!-- /bench -->\nafter\n")
     for _ in range(2):

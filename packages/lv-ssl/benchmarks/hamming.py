@@ -25,7 +25,10 @@ README = Path(__file__).parents[1] / "README.md"
 BITS, K, BLOCK = 2048, 20, 512
 ROWS, QUICK_ROWS = 60_000, 4_000
 FAISS_SHARE = 10  # it searches a tenth of the queries, and its time is taken ten times
-BARS = {"times as fast as float": 1.3, "times less memory than float": 15.0}
+BARS = {
+    ("torch, float32", "seconds"): {"at_least": 1.3},
+    ("torch, float32", "mebibytes"): {"at_least": 15.0},
+}
 
 
 def codes(rows: int) -> np.ndarray:
@@ -140,15 +143,27 @@ def markdown(report: dict) -> str:
     return "\n".join(lines)
 
 
-def missed_bars(report: dict) -> list[str]:
+def races(report: dict) -> list[dict]:
+    """One row a figure, with the bar that it must keep; without, where few rows were searched."""
+    rows = []
+    for name, ratio in ratios(report).items():
+        for key, word in (("seconds", "time"), ("mebibytes", "memory")):
+            row = {"what": f"{word} of {name} / lv-ssl", "value": ratio[key]}
+            if name != "lv-ssl":
+                rows.append(row if report["quick"] else row | BARS.get((name, key), {}))
+    return rows
+
+
+def missed_bars(races: list[dict]) -> list[str]:
     """One line for every bar that was not reached."""
-    found = ratios(report)["torch, float32"]
-    reached = dict(zip(BARS, (found["seconds"], found["mebibytes"]), strict=True))
-    return [
-        f"{value:.2f} {name}, bar {BARS[name]}"
-        for name, value in reached.items()
-        if value < BARS[name]
-    ]
+    missed = []
+    for race in races:
+        value, least, most = race["value"], race.get("at_least"), race.get("at_most")
+        if least is not None and not value >= least:
+            missed.append(f"{race['what']}: {value:.4g}, at least {least:.4g} is claimed")
+        if most is not None and not value <= most:
+            missed.append(f"{race['what']}: {value:.4g}, at most {most:.4g} is claimed")
+    return missed
 
 
 def write_readme(table: str) -> None:
@@ -184,19 +199,19 @@ def main(argv: list[str] | None = None) -> int:
     report = {
         "rows": rows,
         "threads": arguments.threads,
+        "quick": arguments.quick,
         "versions": {"python": platform.python_version()}
         | {name: importlib.metadata.version(name) for name in names},
         "found": race(rows, arguments.threads),
     }
+    report["races"] = races(report)
     table = markdown(report)
     print(table)
     if arguments.json:
         arguments.json.write_text(json.dumps(report, indent=2) + "\n")
     if arguments.readme:
         write_readme(table)
-    if arguments.quick:
-        return 0
-    missed = missed_bars(report)
+    missed = missed_bars(report["races"])
     for line in missed:
         print(f"bar missed: {line}", file=sys.stderr)
     return int(bool(missed))

@@ -1,7 +1,7 @@
 """Races in headless Chromium: how soon points are on the screen, and a brush step against arquero.
 
     uv run nox -s bench -- symphony-ui                         # with the other races
-    python benchmarks/browser.py [--rounds 20] [--json FILE] [--readme]
+    python benchmarks/browser.py [--rounds 20] [--quick] [--json FILE] [--readme]
 
 The first points of a scatter of 100,000 rows: our widget against those of embedding-atlas and
 jupyter-scatter, each as its own wheel ships it. A notebook's side is played by one small server:
@@ -35,14 +35,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from _readme import rewrite_readme
+from _report import finish, rewrite_readme
 from symphony_ui.components import Scatter
-from symphony_ui.files import replace_file
 from symphony_ui.page import Page
 
 HERE = Path(__file__).parent
 STATIC = HERE.parent / "src" / "symphony_ui" / "static"
 PEERS = {"embedding-atlas": "0.26.0", "jupyter-scatter": "1.0.1"}
+LEAST_SPEEDUP, LEAST_BYTES = 3.0, 10.0
 FLAGS = (
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
     "--disable-background-networking", "--disable-component-update", "--disable-sync",
@@ -353,6 +353,23 @@ def point_rows(contenders: list[Contender]) -> list[Row]:
     ]  # fmt: skip
 
 
+def races(found: list[Row], saved: Row | None, quick: bool) -> list[Row]:
+    """One row a figure, with the bar that it must keep; without, where few points were drawn."""
+    rows: list[Row] = []
+    for row in found[1:]:
+        what = f"{row['widget']} / symphony-ui"
+        rows += [
+            {"what": f"time to the first points: {what}", "value": row["ratio"]}
+            | ({} if quick else {"at_least": LEAST_SPEEDUP}),
+            {
+                "what": f"bytes of script: {what}",
+                "value": row["bytes_ratio"],
+                "at_least": LEAST_BYTES,
+            },
+        ]
+    return rows + (saved["bars"] if saved else [])
+
+
 def pages(steps: int) -> Row | None:
     """What ``browser.mjs`` measures, or None without node."""
     if not shutil.which("node") or not (HERE.parent / "js" / "node_modules").is_dir():
@@ -412,14 +429,17 @@ SAVED: list[tuple[str, Callable[[Row, str], str]]] = [
 ]
 
 
-def main() -> None:
+def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rows", type=int, default=100_000)
     parser.add_argument("--rounds", type=int, default=20)
     parser.add_argument("--steps", type=int, default=100, help="brush steps of a saved page")
+    parser.add_argument("--quick", action="store_true", help="few points: does it run at all")
     parser.add_argument("--json", type=Path, metavar="FILE")
     parser.add_argument("--readme", action="store_true", help="rewrite the README's table")
     arguments = parser.parse_args()
+    if arguments.quick:
+        arguments.rows, arguments.rounds = 10_000, 2
     contenders, chromium = first_points(arguments.rows, arguments.rounds)
     found = point_rows(contenders)
     for row in found:
@@ -427,14 +447,16 @@ def main() -> None:
             f"{row['widget']:16} {row['median_ms']:8.1f} ms, p95 {row['p95_ms']:8.1f} "
             f"({row['ratio']:.2f}), {row['script_bytes']:9,} bytes ({row['bytes_ratio']:.1f})"
         )
-    saved = pages(arguments.steps)
+    saved = None if arguments.quick else pages(arguments.steps)
     text = markdown(found, chromium, arguments.rows, arguments.rounds, saved)
     print(f"\n{text}")
-    if arguments.json:
-        replace_file(arguments.json, json.dumps({"points": found, "saved": saved}).encode())
     if arguments.readme:
         rewrite_readme("browser", text)
+    return finish(
+        races(found, saved, arguments.quick), ("symphony-ui", *PEERS), arguments.json,
+        chromium=chromium, points=found, saved=saved,
+    )  # fmt: skip
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

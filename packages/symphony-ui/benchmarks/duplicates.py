@@ -1,6 +1,7 @@
 """Race of the exact near-duplicate search against scikit-learn and faiss, in one process.
 
-    python benchmarks/duplicates.py [--rows 20000] [--dim 128] [--rounds 5] [--json FILE] [--readme]
+    python benchmarks/duplicates.py [--rows 20000] [--dim 128] [--rounds 5] [--quick]
+        [--json FILE] [--readme]
 
 First the pairs found are compared with those of a float64 product of all rows with all rows and
 with each peer's; then the contestants run in turn, round after round, with a rest between them so
@@ -9,20 +10,21 @@ not installed.
 """
 
 import argparse
-import json
 import os
 import platform
 import statistics
+import sys
 import time
 from collections.abc import Callable
-from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 
 import numpy as np
-from _readme import rewrite_readme
+from _report import finish, installed, rewrite_readme
 from sklearn.neighbors import NearestNeighbors
 from symphony_ui.analysis import duplicates
 
 Pairs = set[tuple[int, int]]
+LEAST_SPEEDUP = {"scikit-learn": 4.0, "faiss-cpu": 2.0}
 
 
 def planted(rows: int, dim: int, clusters: int = 50) -> np.ndarray:
@@ -81,22 +83,18 @@ def contestants(X: np.ndarray, cosine: float) -> dict[str, Callable[[], Pairs]]:
     return found
 
 
-def installed(name: str) -> str:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return "from source"
-
-
-def main() -> None:
+def main() -> int:
     parser = argparse.ArgumentParser(description="Race of exact near-duplicate searches.")
     parser.add_argument("--rows", type=int, default=20_000)
     parser.add_argument("--dim", type=int, default=128)
     parser.add_argument("--cosine", type=float, default=0.98)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--json", metavar="FILE")
+    parser.add_argument("--quick", action="store_true", help="few rows: does it run at all")
+    parser.add_argument("--json", type=Path, metavar="FILE")
     parser.add_argument("--readme", action="store_true", help="rewrite the README's table")
     arguments = parser.parse_args()
+    if arguments.quick:
+        arguments.rows, arguments.rounds = 2000, 2
     X = planted(arguments.rows, arguments.dim)
     searches = contestants(X, arguments.cosine)
     must, may = brute_force(X, arguments.cosine)
@@ -122,7 +120,9 @@ def main() -> None:
     ]
     for name, median in medians.items():
         wrong = errors[name]
-        cells = f"{name} {installed(name)} | {median / base:.2f} | {wrong['missed']}"
+        cells = (
+            f"{name} {installed(name) or 'from source'} | {median / base:.2f} | {wrong['missed']}"
+        )
         lines.append(f"| {cells} | {wrong['false']} |")
     note = (
         f"{arguments.rows:,} x {arguments.dim}, cosine at least {arguments.cosine}, {len(must)} "
@@ -133,14 +133,23 @@ def main() -> None:
     print(f"{text}\nours: {base:.3f} s; load {os.getloadavg()[0]:.1f}, {platform.machine()}")
     if arguments.readme:
         rewrite_readme("duplicates", text)
-    if arguments.json:
-        ratios = {name: median / base for name, median in medians.items()}
-        result = {"rows": arguments.rows, "dim": arguments.dim, "cosine": arguments.cosine}
-        result |= {"seconds": seconds, "ratios": ratios, "errors": errors}
-        with open(arguments.json + ".part", "w") as file:
-            json.dump(result, file, indent=1)
-        os.replace(arguments.json + ".part", arguments.json)
+    races = []
+    for name, median in medians.items():
+        row = {
+            "what": f"exact near duplicates: time of {name} / symphony-ui",
+            "value": median / base,
+        }
+        if name in LEAST_SPEEDUP:
+            bar = {} if arguments.quick else {"at_least": LEAST_SPEEDUP[name]}
+            races.append(row | bar)
+    for word, wrong in errors["symphony-ui"].items():
+        races.append({"what": f"exact near duplicates: pairs {word}", "value": wrong, "at_most": 0})
+    setting = {"rows": arguments.rows, "dim": arguments.dim, "cosine": arguments.cosine}
+    names = ("symphony-ui", "scikit-learn", "faiss-cpu", "numpy")
+    return finish(
+        races, names, arguments.json, **setting, threads=threads, seconds=seconds, errors=errors
+    )
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

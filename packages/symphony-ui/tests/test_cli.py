@@ -23,6 +23,7 @@ from symphony_ui.components import Component
 from symphony_ui.page import Page
 from symphony_ui.saved import load
 
+CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
 TABLE = {"score": [0.1, 0.9, 0.5, None], "label": ["a", "b", "a", "</script>"], "n": [1, 2, 3, 4]}
 
 
@@ -262,12 +263,14 @@ def test_new_writes_a_module_and_a_class_that_work(capsys, tmp_path):
 
 
 @pytest.mark.browser
+@pytest.mark.browser
+@pytest.mark.skipif(not CHROMIUM, reason="no Chromium here: install it, or name it in CHROMIUM")
 def test_the_new_component_draws_in_a_browser(capsys, tmp_path):
     run(capsys, "new", "violin", "--folder", tmp_path)
     subprocess.run([sys.executable, "violin.py"], cwd=tmp_path, check=True, capture_output=True)
     profile, page = tmp_path / "profile", tmp_path / "violin.html"
     done = subprocess.run(
-        [shutil.which("chromium") or "chromium", "--headless", "--no-sandbox", "--disable-gpu",
+        [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu",
          "--disable-quic", "--no-first-run", "--disable-background-networking",
          "--disable-component-update", "--disable-sync", "--virtual-time-budget=5000",
          f"--user-data-dir={profile}", "--dump-dom", f"file://{page}"],
@@ -292,6 +295,13 @@ def test_new_overwrites_nothing(capsys, tmp_path):
     assert "is there already" in refused(capsys, "new", "violin", "--folder", tmp_path)
     assert [p.name for p in tmp_path.iterdir()] == ["violin.py"]
     assert "no such folder" in refused(capsys, "new", "violin", "--folder", tmp_path / "none")
+
+
+def test_new_goes_on_where_it_was_killed_between_its_files(capsys, tmp_path):
+    assert run(capsys, "new", "violin", "--folder", tmp_path)[0] == 0
+    (tmp_path / "violin.py").unlink()
+    assert run(capsys, "new", "violin", "--folder", tmp_path)[0] == 0
+    assert {p.name for p in tmp_path.iterdir()} == {"violin.js", "violin.py"}
 
 
 # check

@@ -89,6 +89,25 @@ def cifar10(root: Path) -> Split:
     return Split("CIFAR-10", train, labels, test, test_labels, tuple(names))
 
 
+def at_scale(scale: str, root: Path | None) -> Split:
+    """Return the images of the tour's scale: Fashion-MNIST, or CIFAR-10 for ``paper``.
+
+    Args:
+        scale: ``small`` or ``paper``.
+        root: the folder that holds ``cifar-10-batches-bin``, for ``paper``.
+
+    Raises:
+        ValueError: if the scale is another, or ``paper`` comes without a folder.
+    """
+    if scale not in ("small", "paper"):
+        raise ValueError(f"scale must be small or paper, got {scale!r}")
+    if scale == "small":
+        return fashion_mnist()
+    if root is None:
+        raise ValueError("--scale paper needs --data-root DIR, where CIFAR-10 is")
+    return cifar10(root)
+
+
 def _records(path: Path) -> tuple[np.ndarray, np.ndarray]:
     size = 1 + 3 * 32 * 32
     if not path.is_file():

@@ -126,15 +126,10 @@ def _train(context: Context) -> tuple[dict[int, list["Curve"]], str]:
 
     from tenfold.at_batch import Training, centred, supervised
     from tenfold.classifiers import conv_classifier
-    from tenfold.data.images import cifar10, fashion_mnist
+    from tenfold.data.images import at_scale
     from tenfold.methods import seeded
 
-    if context.scale == "paper":
-        if context.data_root is None:
-            raise ValueError("--scale paper needs --data-root")
-        split = cifar10(context.data_root)
-    else:
-        split = fashion_mnist()
+    split = at_scale(context.scale, context.data_root)
     size = NET[context.scale]
     samples, device = size["blocks"] * size["block"], context.device
     recipe = Recipe(

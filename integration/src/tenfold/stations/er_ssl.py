@@ -53,16 +53,13 @@ class Station:
 
     def run(self, context: Context) -> StationResult:
         """Train five arms a seed, then measure the memory of the contrastive loss."""
-        from tenfold.data.images import cifar10, fashion_mnist
+        from tenfold.data.images import at_scale
         from tenfold.encoders import resnet18, small_encoder
         from tenfold.training import Schedule
 
-        if context.scale == "paper":
-            if context.data_root is None:
-                raise ValueError("--scale paper needs --data-root")
-            split, encoder, features = cifar10(context.data_root), resnet18, 512
-        else:
-            split, encoder, features = fashion_mnist(), small_encoder, 128
+        split = at_scale(context.scale, context.data_root)
+        paper = context.scale == "paper"
+        encoder, features = (resnet18, 512) if paper else (small_encoder, 128)
         schedule = Schedule(EPOCHS[context.scale], BATCH[context.scale])
         jobs = [(seed, arm) for seed in range(context.seeds) for arm in ARMS]
         steps = schedule.steps(len(split.train))

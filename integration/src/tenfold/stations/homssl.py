@@ -55,16 +55,11 @@ class Station:
         import torch
 
         from tenfold.augment import plain
-        from tenfold.data.images import cifar10, fashion_mnist
+        from tenfold.data.images import at_scale
         from tenfold.fiber_runs import GALLERY, REMOVED, STRUCTURED
         from tenfold.identity import gaps, step_seconds_of
 
-        if context.scale == "paper":
-            if context.data_root is None:
-                raise ValueError("--scale paper needs --data-root")
-            split = cifar10(context.data_root)
-        else:
-            split = fashion_mnist()
+        split = at_scale(context.scale, context.data_root)
         few = plain(torch.tensor(split.train[:IDENTITY_IMAGES], device=context.device))
         identity, seconds = gaps(few.double()), step_seconds_of(few)
         runs, first = _train(context, split)

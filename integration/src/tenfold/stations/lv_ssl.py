@@ -54,14 +54,9 @@ class Station:
 
     def run(self, context: Context) -> StationResult:
         """Train both heads for every seed, prune bits, blur and crop."""
-        from tenfold.data.images import cifar10, fashion_mnist
+        from tenfold.data.images import at_scale
 
-        if context.scale == "paper":
-            if context.data_root is None:
-                raise ValueError("--scale paper needs --data-root")
-            split = cifar10(context.data_root)
-        else:
-            split = fashion_mnist()
+        split = at_scale(context.scale, context.data_root)
         pairs: list[Pair] = []
         for seed in range(context.seeds):
             pair, latents = _one_seed(context, split, seed)

@@ -39,14 +39,9 @@ class Station:
         """Analyse the er-ssl station's features of the test images, and make a page of them."""
         from symphony_ui import duplicates, familiarity, project
 
-        from tenfold.data.images import cifar10, fashion_mnist
+        from tenfold.data.images import at_scale
 
-        if context.scale == "paper":
-            if context.data_root is None:
-                raise ValueError("--scale paper needs --data-root")
-            split = cifar10(context.data_root)
-        else:
-            split = fashion_mnist()
+        split = at_scale(context.scale, context.data_root)
         parts = {k: v.astype(np.float64) for k, v in context.results["er_ssl"].arrays.items()}
         features = parts["test"][:MOST]
         features = features - parts["train"].mean(0)  # a common direction makes all rows alike

@@ -63,8 +63,11 @@ def draw(path: Path, table: dict[str, Any]) -> None:
     except ImportError as error:
         raise ValueError(f"--plot needs deeppcr[plot]: {error}") from error
     partial = path.with_name(f".{path.stem}.partial{path.suffix}")
-    figure.savefig(partial)
-    os.replace(partial, path)
+    try:
+        figure.savefig(partial)
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def run_explain(options: argparse.Namespace) -> int:

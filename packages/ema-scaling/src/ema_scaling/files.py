@@ -10,10 +10,11 @@ import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 MAX_TABLE_BYTES = 16_000_000
 _MAX_HEADER_BYTES = 100_000_000
+_MALFORMED = (ValueError, TypeError, KeyError, AttributeError, IndexError, RecursionError)
 
 
 @contextmanager
@@ -143,7 +144,7 @@ def read_rows(path: str | Path) -> Iterator[dict[str, Any]]:
                 continue
             try:
                 row = json.loads(line)
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 if not line.endswith("\n"):
                     return
                 raise ValueError(f"{path}, line {number} is no JSON: {error}") from error
@@ -153,9 +154,33 @@ def read_rows(path: str | Path) -> Iterator[dict[str, Any]]:
 
 
 def append_rows(path: str | Path, rows: Iterable[Mapping[str, Any]]) -> None:
-    """Append rows to a JSON Lines file, each as one line."""
-    with open(path, "a") as file:
-        file.writelines(json.dumps(row) + "\n" for row in rows)
+    """Append rows to a JSON Lines file, each as one line.
+
+    A last line without its end is ended, or removed where it was cut off within.
+    """
+    with open(path, "a+b") as file:
+        whole = _whole(file)
+        file.seek(whole)
+        try:
+            json.loads(file.read())
+        except ValueError:
+            file.truncate(whole)
+        else:
+            file.write(b"\n")
+        file.writelines(json.dumps(row).encode() + b"\n" for row in rows)
+
+
+def _whole(file: BinaryIO) -> int:
+    """How many bytes of a file of lines are whole lines."""
+    end = file.seek(0, os.SEEK_END)
+    while end:
+        start = max(0, end - 4096)
+        file.seek(start)
+        found = file.read(end - start).rfind(b"\n")
+        if found >= 0:
+            return start + found + 1
+        end = start
+    return 0
 
 
 def read_header(path: str | Path) -> tuple[dict[str, str], dict[str, dict[str, Any]]]:
@@ -180,7 +205,7 @@ def read_header(path: str | Path) -> tuple[dict[str, str], dict[str, dict[str, A
             header = json.loads(file.read(length))
             metadata = header.pop("__metadata__", {})
             end = max((entry["data_offsets"][1] for entry in header.values()), default=0)
-        except (ValueError, TypeError, KeyError, AttributeError, IndexError) as error:
+        except _MALFORMED as error:
             raise ValueError(f"{path} is no safetensors file: its header is malformed") from error
     if size != 8 + length + end:
         raise ValueError(f"{path} is truncated: it has {size} bytes instead of {8 + length + end}")

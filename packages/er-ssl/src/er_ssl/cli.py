@@ -136,7 +136,7 @@ def _plot(arguments: argparse.Namespace) -> None:
     from matplotlib import rc_context  # there, or plot_trace has said that it is not
 
     out: Path = arguments.out
-    handle, temporary = tempfile.mkstemp(dir=out.parent, suffix=out.suffix)
+    handle, temporary = tempfile.mkstemp(dir=out.parent, prefix=f".{out.stem}-", suffix=out.suffix)
     os.close(handle)
     try:
         with rc_context({"svg.hashsalt": "er-ssl"}):  # the same picture, to the byte

@@ -11,6 +11,7 @@ from torch import Tensor
 from er_ssl._checks import check_positive, check_same_shape, unit_rows
 from er_ssl.bounds import ERTerms, entropy_term, make_terms, reconstruction_term
 from er_ssl.diagnostics import effective_rank, embedding_std
+from er_ssl.trace import append_line
 
 _STATE = "er-ssl monitor"
 
@@ -146,6 +147,8 @@ class ERMonitor:
     def record(self, path: str | os.PathLike[str], *, step: int) -> dict[str, float]:
         """Append `compute` as one line of JSON to a trace, start new means, and return the line.
 
+        A last line that breaks off, where a run was killed while it wrote, is removed.
+
         Args:
             path: file to append to, made where there is none; `er_ssl.read_trace` reads it.
             step: the training step that the line belongs to.
@@ -154,8 +157,7 @@ class ERMonitor:
             ``step`` and what `compute` gives.
         """
         line = {"step": step, **self.compute()}
-        with open(path, "a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
+        append_line(path, json.dumps(line))
         self.reset()
         return line
 

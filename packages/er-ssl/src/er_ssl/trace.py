@@ -52,6 +52,42 @@ def read_trace(path: str | os.PathLike[str]) -> dict[str, list[float]]:
     return {name: [row[name] for row in rows] for name in rows[0] if name in rows[-1]}
 
 
+def append_line(path: str | os.PathLike[str], line: str) -> None:
+    """Append a line to a file of lines; what breaks off at its end is removed first.
+
+    Args:
+        path: of the file, made where there is none.
+        line: without its end.
+
+    Raises:
+        OSError: if the file cannot be written.
+
+    Source:
+        Ours: a line is whole once its end is there.
+
+    Example:
+        >>> import pathlib, tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = pathlib.Path(folder, "a")
+        ...     _ = path.write_bytes(bytes.fromhex("6f6e65 0a 74 77"))  # "one", an end, "tw"
+        ...     append_line(path, "two")
+        ...     path.read_text().splitlines()
+        ['one', 'two']
+    """
+    with open(path, "a+b") as file:
+        whole = file.seek(0, os.SEEK_END)
+        while whole:  # back to the last end of a line, a block at a time
+            start = max(0, whole - 4096)
+            file.seek(start)
+            found = file.read(whole - start).rfind(b"\n")
+            if found >= 0:
+                whole = start + found + 1
+                break
+            whole = start
+        file.truncate(whole)
+        file.write(line.encode() + b"\n")
+
+
 def plot_trace(trace: dict[str, list[float]], *, title: str = "") -> "Figure":
     """Return a figure of entropy and reconstruction over steps, with floor and ceilings.
 
@@ -111,7 +147,7 @@ def _curve(
 def _parse(line: str, path: str | os.PathLike[str], number: int) -> dict[str, Any]:
     try:
         row = json.loads(line)
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path}, line {number} is no JSON: {error}") from error
     missing = [key for key in ("step", *_NEEDED) if not isinstance(row, dict) or key not in row]
     if missing:

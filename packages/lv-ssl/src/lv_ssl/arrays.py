@@ -151,7 +151,7 @@ def replace(path: str | os.PathLike[str], write: Callable[[IO[bytes]], Any]) -> 
         b'whole'
     """
     target = Path(path)
-    handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=target.name)
+    handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}-")
     try:
         with os.fdopen(handle, "wb") as file:
             write(file)

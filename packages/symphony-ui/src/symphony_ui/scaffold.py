@@ -70,7 +70,7 @@ def scaffold(name: str, folder: str | os.PathLike[str] = ".") -> tuple[Path, Pat
         folder: to write them in.
 
     Raises:
-        SymphonyError: if the name is none, or a file of it is there already.
+        SymphonyError: if the name is none, or a file of it is there already that is another.
     """
     from symphony_ui.components import BUILT_IN
 
@@ -84,9 +84,10 @@ def scaffold(name: str, folder: str | os.PathLike[str] = ".") -> tuple[Path, Pat
     if cls.lower() in BUILT_IN or cls in {held.__name__ for held in BUILT_IN.values()}:
         raise SymphonyError(f"{cls} is a component of this package: choose another name")
     paths = Path(folder) / f"{name}.js", Path(folder) / f"{name}.py"
-    for path in paths:
-        if path.exists():
+    texts = [text.format(name=name, cls=cls).encode() for text in (MODULE, CLASS)]
+    for path, text in zip(paths, texts, strict=True):
+        if path.exists() and not (path.is_file() and path.read_bytes() == text):
             raise FormatError(f"{path} is there already: choose another name or folder")
-    for path, text in zip(paths, (MODULE, CLASS), strict=True):
-        replace_file(path, text.format(name=name, cls=cls).encode())
+    for path, text in zip(paths, texts, strict=True):
+        replace_file(path, text)
     return paths

@@ -61,6 +61,7 @@ def tables():
     import ema_scaling
     import er_ssl
     import homssl
+    import vpsa_fair
 
     z1, z2 = torch.randn(2, 32, 8, generator=torch.Generator().manual_seed(0))
     parabola = ema_scaling.Parabola()
@@ -70,6 +71,8 @@ def tables():
     group = homssl.Cyclic(4)
     net, x = homssl.group_convnet(group, widths=(2, 3)), torch.randn(4, 1, 8, 8)
     drawn = torch.Generator().manual_seed(0)
+    correct = np.arange(240).reshape(60, 4) % 7 < [[6, 5, 4, 3]]
+    audit = vpsa_fair.item_response(correct, [0, 1, 2, 4], labels)
     return {
         "er-ssl": er_ssl.er_bound(z1, z2, kappa=10.0),
         "ema-scaling moments": parabola.moments(lr=0.01, decay=0.9, samples=64, kappa=4),
@@ -80,6 +83,9 @@ def tables():
         "symphony-ui familiarity": sui.familiarity(vectors),
         "symphony-ui confusion": sui.confusion(labels, labels[::-1]),
         "symphony-ui analysis": sui.analyze({"v": vectors}, embedding="v"),
+        "vpsa-fair curves": audit,
+        "vpsa-fair matrix": audit.matrix(),
+        "vpsa-fair targeted": audit.targeted(),
     }
 
 

@@ -2,12 +2,14 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 import vpsa_fair as vf
 from torch import Tensor, nn
+from vpsa_fair.adapters import torch_embedder
 
 from tenfold.classifiers import conv_classifier
 from tenfold.data.images import Split
@@ -115,7 +117,7 @@ def clothes_audit(net: nn.Module, split: Split, images: int, *, plant: bool) -> 
         pixels = pixels.copy()
         pixels[camera == 1] = vf.exposure("down", [PLANT])(pixels[camera == 1], PLANT)
     return vf.Audit(
-        embed=vf.torch_embedder(net, mean=0.0, std=1.0),
+        embed=torch_embedder(net, mean=0.0, std=1.0),
         data=vf.Faces.from_arrays(
             pixels,
             attributes={
@@ -135,6 +137,11 @@ def clothes_audit(net: nn.Module, split: Split, images: int, *, plant: bool) -> 
     )
 
 
+@lru_cache(maxsize=1)
+def _recogniser() -> vf.FisherModel:
+    return vf.fisher_model(vf.synthetic_faces(120, 4, seed=1))
+
+
 def faces_audit(identities: int, *, plant: bool) -> vf.Audit:
     """Return an audit of a small recogniser on drawn faces, by the camera that drew them.
 
@@ -143,7 +150,7 @@ def faces_audit(identities: int, *, plant: bool) -> vf.Audit:
         plant: whether camera b takes in less light.
     """
     return vf.Audit(
-        embed=vf.fisher_model(vf.synthetic_faces(120, 4, seed=1)),
+        embed=_recogniser(),
         data=vf.synthetic_faces(identities, 4, plant=PLANT + 0.5 if plant else None),
         perturbations=[
             vf.gaussian_noise(vf.linear(15, 90, 4)),

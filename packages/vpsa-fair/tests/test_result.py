@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from vpsa_fair import DataError, Result, Table
+from vpsa_fair import Counts, DataError, Result, Table
 
 
 def make(make_counts, **how):
@@ -135,3 +135,21 @@ def test_settings_without_sense_are_refused(make_counts, how, text):
 def test_an_attribute_that_is_not_there_is_named(make_counts):
     with pytest.raises(ValueError, match="'age'"):
         Result(make_counts(), ("age",))
+
+
+def test_clean_counts_alone_have_a_matrix_a_summary_and_a_page(make_counts, tmp_path):
+    base = make_counts()
+    counts = Counts(
+        base.identity,
+        base.groups,
+        base.cells[:1],
+        {"correct": base.hits["correct"][:, :1]},
+        {"correct": base.trials["correct"][:, :1]},
+    )
+    res = Result(counts, ("tone",), n_boot=40)
+    assert res.matrix(margins=True).columns == ("clean", "mean")
+    assert len(res.targeted()) == len(res.curves) == 0
+    assert [s.column for s in res.summary()] == ["clean", "mean"]
+    res.save(tmp_path)
+    res.report(tmp_path / "report.html")
+    assert str(Result.load(tmp_path)) == str(res)

@@ -5,8 +5,9 @@ import pytest
 from vpsa_fair.audit import Audit
 from vpsa_fair.errors import DataError, ResolutionWarning
 from vpsa_fair.levels import linear
-from vpsa_fair.perturb import exposed, exposure, gaussian_blur, gaussian_noise, rotation
+from vpsa_fair.perturb import exposure, gaussian_blur, gaussian_noise, rotation
 from vpsa_fair.synthetic import fisher_model, synthetic_faces
+from vpsa_fair.tones import exposed
 from vpsa_fair.verification import Verification
 
 

@@ -1,5 +1,6 @@
 """Find which subgroup breaks under which perturbation, with intervals."""
 
+from vpsa_fair.adapters import dlib_embedder, onnx_embedder, torch_embedder
 from vpsa_fair.audit import Audit
 from vpsa_fair.bounding import bound
 from vpsa_fair.counts import CLEAN, Axis, Cell, Counts, positions
@@ -16,6 +17,7 @@ from vpsa_fair.fairness import fdr, garbe, gini, inequity, max_gap, min_ratio
 from vpsa_fair.intervals import basic, bca, percentile, wilson
 from vpsa_fair.item import item_response
 from vpsa_fair.levels import Levels, linear, log
+from vpsa_fair.loaders import bfw, celeba, fairface, lfw, lfw_pairs, rfw
 from vpsa_fair.matrix import Matrix
 from vpsa_fair.models import Precomputed, self_test
 from vpsa_fair.paired import Change, Comparison, compare
@@ -86,13 +88,17 @@ __all__ = [
     "basic",
     "bca",
     "benjamini_hochberg",
+    "bfw",
     "bound",
+    "celeba",
     "chance_corrected",
     "compare",
     "contrast",
     "custom",
+    "dlib_embedder",
     "downscale",
     "exposure",
+    "fairface",
     "fdr",
     "fisher_model",
     "garbe",
@@ -105,6 +111,8 @@ __all__ = [
     "item_response",
     "jpeg",
     "kafc",
+    "lfw",
+    "lfw_pairs",
     "linear",
     "log",
     "max_gap",
@@ -113,10 +121,12 @@ __all__ = [
     "motion_blur",
     "normalized_auc",
     "occlusion",
+    "onnx_embedder",
     "onset_level",
     "percentile",
     "positions",
     "power",
+    "rfw",
     "rotation",
     "salt_and_pepper",
     "saturation",
@@ -124,5 +134,6 @@ __all__ = [
     "shepherd",
     "standard",
     "synthetic_faces",
+    "torch_embedder",
     "wilson",
 ]

@@ -86,12 +86,6 @@ def torch_embedder(
 
     Raises:
         ModelError: if the module returns no tensor.
-
-    Example:
-        >>> import torch
-        >>> net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(12, 5))
-        >>> torch_embedder(net)(np.zeros((3, 2, 2, 3), np.uint8)).shape
-        (3, 5)
     """
     import torch
 

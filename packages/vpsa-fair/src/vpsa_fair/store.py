@@ -166,7 +166,7 @@ def _whole(vectors: NDArray[np.generic], count: int) -> bool:
 
 
 def _runs(pid: int) -> bool:
-    if pid == os.getpid():
+    if pid == os.getpid() or os.name == "nt":  # there, signal 0 is not a question
         return True
     try:
         os.kill(pid, 0)

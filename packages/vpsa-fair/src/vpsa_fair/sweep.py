@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from vpsa_fair.data import Faces
 from vpsa_fair.errors import DataError, ModelError
@@ -120,6 +119,8 @@ class Sweep:
         """
         if isinstance(self.embed, Precomputed):
             return
+        from tqdm import tqdm  # here, since it is a quarter of the time of importing the package
+
         todo = self.missing(wanted)
         images = sum(part.stop - part.start for _, part in todo)
         hidden = None if self.progress is None else not self.progress

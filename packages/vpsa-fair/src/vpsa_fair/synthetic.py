@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from vpsa_fair.data import Faces
 from vpsa_fair.draws import draws
 from vpsa_fair.errors import DataError
-from vpsa_fair.perturb import exposed
+from vpsa_fair.tones import exposed
 
 __all__ = ["FisherModel", "fisher_model", "synthetic_faces"]
 

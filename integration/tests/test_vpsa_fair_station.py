@@ -73,13 +73,14 @@ def test_a_classifier_learns_and_leaves_the_global_generator_alone():
     assert not net.training
 
 
-def few(monkeypatch, split):
-    monkeypatch.setattr(audits, "SCALES", dict.fromkeys(audits.SCALES, audits.Scale(1, 200, 24)))
+def few(monkeypatch, split, images):
+    scale = audits.Scale(1, images, 24)
+    monkeypatch.setattr(audits, "SCALES", dict.fromkeys(audits.SCALES, scale))
     monkeypatch.setattr("tenfold.data.images.at_scale", lambda scale, root: split)
 
 
 def test_runs_on_few_images_and_shows_matrices_with_n_and_intervals(monkeypatch):
-    few(monkeypatch, fashion_mnist(256))
+    few(monkeypatch, fashion_mnist(256), 200)
     result = from_file.Station().run(Context())
     assert "faces: gap" in result.headline
     assert "clothes: gap" in result.headline
@@ -99,7 +100,7 @@ def test_runs_on_images_of_cifars_shape_at_the_scale_of_the_paper(monkeypatch):
     images = rng.integers(0, 256, (64, 3, 32, 32), dtype=np.uint8)
     labels = np.arange(64) % 10
     split = Split("fake", images, labels, images, labels, tuple("abcdefghij"))
-    few(monkeypatch, split)
+    few(monkeypatch, split, 20)
     with pytest.warns(vf.SmallGroupWarning):
         result = from_file.Station().run(Context(scale="paper"))
     assert result.tables["Classifier: AUC matrix by class"]["group"][:2] == ["a", "b"]

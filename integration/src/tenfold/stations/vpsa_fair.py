@@ -216,7 +216,7 @@ def picture(title: str, matrix: "vf.Matrix") -> Images:
 
 
 def curves(title: str, results: Mapping[bool, "vf.Result"], by: str) -> Lines:
-    """Responses of both cameras over the noise, with bands; dashed levels are no data."""
+    """Responses of both cameras over the noise, with bands."""
     series = []
     for plant, result in results.items():
         e, counts = result.estimates(by), result.counts

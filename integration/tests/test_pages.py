@@ -63,6 +63,7 @@ def tables():
     import ema_scaling
     import er_ssl
     import homssl
+    import vpsa_fair
 
     z1, z2 = torch.randn(2, 32, 8, generator=torch.Generator().manual_seed(0))
     parabola = ema_scaling.Parabola()
@@ -77,6 +78,8 @@ def tables():
     pictures, decoder = torch.rand(6, 1, 12, 12), duet.Decoder(32, 1, 12)
     report = duet.equivariance_report(model, pictures, turn, decoder=decoder, generator=drawn)
     shift = act_steer.LinearTransport.fit(z1, z2)
+    correct = np.arange(240).reshape(60, 4) % 7 < [[6, 5, 4, 3]]
+    audit = vpsa_fair.item_response(correct, [0, 1, 2, 4], labels)
     return {
         "act-steer maps": act_steer.Steering({"layers.0": shift, "layers.1": shift}).report(),
         "act-steer quality": act_steer.quality(shift, z1, z2),
@@ -94,6 +97,9 @@ def tables():
         "symphony-ui familiarity": sui.familiarity(vectors),
         "symphony-ui confusion": sui.confusion(labels, labels[::-1]),
         "symphony-ui analysis": sui.analyze({"v": vectors}, embedding="v"),
+        "vpsa-fair curves": audit,
+        "vpsa-fair matrix": audit.matrix(),
+        "vpsa-fair targeted": audit.targeted(),
     }
 
 

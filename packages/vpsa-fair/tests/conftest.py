@@ -2,7 +2,56 @@
 
 import numpy as np
 import pytest
+from PIL import Image
 from vpsa_fair import CLEAN, Axis, Cell, Counts
+
+MODEL = """
+import numpy as np
+
+calls = []
+
+def embed(images):
+    calls.append(len(images))
+    flat = images.reshape(len(images), -1).astype(np.float32)
+    return flat - flat.mean(axis=1, keepdims=True) + 1e-3
+
+not_callable = 3
+"""
+
+TABLE = """
+[model]
+embed = "model.py:embed"
+name = "pixels"
+
+[data]
+csv = "faces.csv"
+root = "images"
+attributes = ["tone"]
+
+[protocol]
+kind = "verification"
+threshold = "accuracy"
+
+[[perturbation]]
+kind = "gaussian_blur"
+levels = [0.5, 1.0]
+
+[[perturbation]]
+kind = "exposure"
+direction = "down"
+levels = { low = 1.0, high = 4.0, count = 2 }
+
+[audit]
+groups = ["tone"]
+seed = 5
+
+[result]
+n_boot = 40
+min_identities = 3
+
+[run]
+out = "run"
+"""
 
 
 def simulated(
@@ -51,3 +100,21 @@ def simulated(
 def make_counts():
     """The function that makes them."""
     return simulated
+
+
+@pytest.fixture
+def place(tmp_path):
+    """A folder with twelve faces of six people, a model, and a configuration."""
+    rng = np.random.default_rng(0)
+    rows = ["path,identity,tone,label"]
+    (tmp_path / "images").mkdir()
+    for person in range(6):
+        base = rng.integers(60, 200, (12, 12, 3))
+        for shot in range(2):
+            noisy = np.clip(base + rng.integers(-20, 20, base.shape), 0, 255).astype(np.uint8)
+            Image.fromarray(noisy).save(tmp_path / "images" / f"{person}_{shot}.png")
+            rows.append(f"{person}_{shot}.png,p{person},{'ab'[person % 2]},{person % 2}")
+    (tmp_path / "faces.csv").write_text("\n".join(rows) + "\n")
+    (tmp_path / "model.py").write_text(MODEL)
+    (tmp_path / "audit.toml").write_text(TABLE)
+    return tmp_path

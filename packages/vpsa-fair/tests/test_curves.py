@@ -110,6 +110,11 @@ def test_a_recovery_hides_no_onset_and_a_flat_curve_has_none():
     assert np.isnan(onset_level([0, 1, 2], [0.9, 0.9, 0.9]))
 
 
+def test_the_crossing_is_that_of_the_running_minimum():
+    """From .9, not from the recovery to 1: a level later cannot be stronger than one before."""
+    assert onset_level([0, 1, 2, 3], [1.0, 0.9, 1.0, 0.5], epsilon=0.25) == pytest.approx(2.375)
+
+
 def test_half_performance_counts_from_chance():
     assert onset_level([0, 1], [1.0, 0.5], epsilon=0.5, floor=0.5) == pytest.approx(0.5)
     assert np.isnan(onset_level([0, 1], [0.5, 0.4], epsilon=0.5, floor=0.5))

@@ -183,9 +183,9 @@ def test_same_image_pairs_all_match_when_nothing_is_perturbed():
 
 def test_a_model_that_collapses_has_balanced_accuracy_of_one_half():
     generator = np.random.default_rng(3)
-    population = Population.of(np.repeat(np.arange(10), 3), {"g": np.repeat(list("abcde"), 6)})
+    population = Population.of(np.repeat(np.arange(10), 3), {"g": np.repeat(list("ab"), 15)})
     clean = np.pad(generator.normal(size=(30, 8)), ((0, 0), (0, 1)))
-    frozen = Verification(fmr=0.02).freeze(clean, population, ["g"])
+    frozen = Verification(fmr=0.05).freeze(clean, population, ["g"])
     assert frozen.threshold > 0
     nowhere = frozen.count(np.eye(9)[[8] * 30])  # every score is 0
     for name, (hits, trials) in nowhere.items():
@@ -246,6 +246,15 @@ def test_warns_if_the_pairs_cannot_resolve_the_target():
     clean = np.random.default_rng(6).normal(size=(10, 4))
     with pytest.warns(ResolutionWarning, match=r"40 impostor pairs .* 0\.075 at best.* 0\.01"):
         Verification().freeze(clean, population)
+
+
+@pytest.mark.parametrize(("impostors", "pairs"), [("within", 4), ("across", 112)])
+def test_warns_of_groups_that_cannot_resolve_the_target(impostors, pairs):
+    tone = np.repeat(["x"] * 14 + ["y"] * 2, 2)
+    population = Population.of(np.repeat(np.arange(16), 2), {"tone": tone})
+    clean = np.random.default_rng(6).normal(size=(32, 4))
+    with pytest.warns(ResolutionWarning, match=rf"in .*tone=y \({pairs}\): 150 are needed"):
+        Verification(fmr=0.02, impostors=impostors).freeze(clean, population, ["tone"])
 
 
 def test_says_what_is_missing():

@@ -24,7 +24,7 @@ UNKNOWN = "unknown"  # the group of identities whose attribute is missing
 CROSS = " x "  # joins the names of crossed attributes, and their labels
 
 Array = NDArray[np.float64]
-Labels = NDArray[np.str_]
+Labels = NDArray[Any]  # of strings; naming their type upsets documentation tools
 
 
 @dataclass(frozen=True)

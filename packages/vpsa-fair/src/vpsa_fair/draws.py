@@ -8,7 +8,6 @@ numbers), and neither the order nor the company of images matters.
 import hashlib
 from collections.abc import Sequence
 from functools import lru_cache
-from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
@@ -73,6 +72,8 @@ def normal_quantiles() -> NDArray[np.float64]:
         >>> round(float(normal_quantiles().std()), 4)
         1.0
     """
+    from statistics import NormalDist
+
     inverse = NormalDist().inv_cdf
     upper = np.array([inverse(0.5 + (i + 0.5) / 65536) for i in range(32768)])
     table = np.concatenate([-upper[::-1], upper])

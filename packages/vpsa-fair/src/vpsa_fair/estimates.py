@@ -16,7 +16,7 @@ MEAN_COLUMN = "mean"
 _BLOCK_BYTES = 48_000_000
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class Settings:
     """How a result is computed from its counts.
 

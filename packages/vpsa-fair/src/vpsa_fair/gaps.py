@@ -140,6 +140,7 @@ def difference(
     m: NDArray[np.intp],
     errors: tuple[Array, Array],
     confidence: float,
+    fewest: Array | None = None,
 ) -> Differences:
     """Tests differences against 0.
 
@@ -150,15 +151,18 @@ def difference(
         m: identities on the other.
         errors: standard errors of the two sides, for Welch's degrees of freedom.
         confidence: of the interval.
+        fewest: smallest p-value that so few identities can give; None takes that of shuffled
+            labels.
 
     Returns:
-        Interval ``value ± t * error`` and the p-value of the same statistic, never below what
-        shuffling the labels of so few identities could give.
+        Interval ``value ± t * error`` and the p-value of the same statistic, never below
+        ``fewest``.
     """
     freedom = _welch(*errors, n, m)
     with np.errstate(divide="ignore", invalid="ignore"):
         t = np.where((value == 0) & (error == 0), 0.0, value / error)
-    p = np.fmax(student_p(t, freedom), _fewest(*np.broadcast_arrays(n, m)))
+    least = _fewest(*np.broadcast_arrays(n, m)) if fewest is None else fewest
+    p = np.fmax(student_p(t, freedom), least)
     p = np.where(np.isnan(value), np.nan, p)
     half = student_quantile((1 + confidence) / 2, freedom) * error
     return Differences(value, value - half, value + half, p)

@@ -59,7 +59,8 @@ def item_response(
     labels = {str(k): _group_labels(str(k), v, inverse, n) for k, v in attributes.items()}
 
     first = next(iter(answers.values()))
-    cells, columns, axes = [CLEAN], [first[:, :1]], {}
+    cells, columns = [CLEAN], [first[:, :1]]
+    axes: dict[str, Axis] = {}
     for name, table in answers.items():
         grid = [float(s) for s in grids[name]]
         at = positions(grid[1:], clean=grid[0], axis=axis)

@@ -6,8 +6,8 @@ change no pixel.
 """
 
 import math
+from dataclasses import dataclass
 from functools import lru_cache
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,10 +25,11 @@ __all__ = [
 Pixels = NDArray[np.uint8]
 ONE = 4096  # the sum of the weights of one pass: 8 bits of pixel, 12 of weight
 FINE = 65536  # the sum of the weights where there is one pass only
-BLOCK = 48  # rows of a band; more wastes zeros, fewer wastes calls
+BLOCK = 16  # rows of a band; more wastes zeros, fewer wastes calls
 
 
-class Band(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Band:
     """Rows ``start:stop`` of a matrix, of which only columns ``low:high`` are not zero."""
 
     start: int
@@ -124,28 +125,37 @@ def separable(images: Pixels, rows: tuple[Band, ...], cols: tuple[Band, ...]) ->
         ``(N, H, W, C)`` uint8, rounded half up; between the passes four binary places are kept.
     """
     n, height, width, channels = images.shape
-    out = np.empty_like(images, order="C")
+    across = _interleaved(cols, channels)
+    out = np.empty(images.shape, np.uint8)
     tall = np.empty((height, width * channels), np.float32)
-    wide = np.empty((width, height * channels), np.float32)
+    wide = np.empty_like(tall)
     for index in range(n):
         pixels = images[index].reshape(height, width * channels).astype(np.float32)
-        _multiply(rows, pixels, tall)
-        tall *= 2.0**-8
+        for band in rows:
+            np.matmul(band.weights, pixels[band.low : band.high], out=tall[band.start : band.stop])
+        np.multiply(tall, np.float32(2.0**-8), out=tall)
         np.rint(tall, out=tall)  # at most 255 * 16
-        turned = np.ascontiguousarray(tall.reshape(height, width, channels).transpose(1, 0, 2))
-        _multiply(cols, turned.reshape(width, height * channels), wide)
-        wide += 2.0**15
-        wide *= 2.0**-16
-        out[index] = wide.reshape(width, height, channels).transpose(1, 0, 2)
+        for band in across:
+            part = wide[:, band.start : band.stop]
+            np.matmul(tall[:, band.low : band.high], band.weights, out=part)
+        np.add(wide, np.float32(0.5), out=wide)
+        out[index] = wide.reshape(height, width, channels)
     return out
 
 
-def _multiply(
-    bands: tuple[Band, ...], x: NDArray[np.float32], out: NDArray[np.float32]
-) -> NDArray[np.float32]:
-    for band in bands:
-        np.matmul(band.weights, x[band.low : band.high], out=out[band.start : band.stop])
-    return out
+@lru_cache(maxsize=64)
+def _interleaved(bands: tuple[Band, ...], channels: int) -> tuple[Band, ...]:
+    """Bands that act on rows of pixels whose channels lie side by side, scaled to grey values."""
+    return tuple(
+        Band(
+            band.start * channels,
+            band.stop * channels,
+            band.low * channels,
+            band.high * channels,
+            np.kron(band.weights.T, np.eye(channels, dtype=np.float32)) * np.float32(2.0**-16),
+        )
+        for band in bands
+    )
 
 
 @lru_cache(maxsize=64)

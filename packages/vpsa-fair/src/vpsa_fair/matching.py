@@ -75,6 +75,17 @@ class Trials:
         """How many unordered pairs of images show two identities."""
         return int(self.number["impostor"].sum()) // 4
 
+    def few_pairs(self, needed: float) -> dict[str, int]:
+        """Groups with fewer unordered impostor pairs than needed, and how many they have."""
+        found = {}
+        share = 4 if self.impostors == "within" else 2  # entries of one unordered pair in a group
+        for name, labels in self.groupings.items():
+            for group in np.unique(labels):
+                pairs = int(self.number[f"impostor@{name}"][labels == group].sum()) // share
+                if pairs < needed:
+                    found[f"{name}={group}"] = pairs
+        return found
+
     def count(self, gallery: Vectors, probe: Vectors, threshold: float) -> Tally:
         """Return hits and trials of every identity at a threshold.
 

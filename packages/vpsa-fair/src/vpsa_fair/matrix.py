@@ -1,7 +1,6 @@
 """The AUC matrix: groups by perturbations, each cell with its interval, p-value and size."""
 
 import os
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +17,7 @@ from vpsa_fair.gaps import (
     pairs,
     values,
 )
-from vpsa_fair.tables import Table, shown
+from vpsa_fair.tables import Column, Table, shown
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -70,7 +69,7 @@ class Matrix:
         return np.array(self.value, dtype=dtype) if copy else np.asarray(self.value, dtype=dtype)
 
     def __str__(self) -> str:
-        columns: dict[str, Sequence[Any]] = {
+        columns: dict[str, Column] = {
             self.grouping: [f"{r}*" if s else r for r, s in zip(self.rows, self.small, strict=True)]
         }
         columns["n"] = self.n
@@ -87,7 +86,7 @@ class Matrix:
         tail = f" p={p:.2g}" if self.ref and p == p else ""
         return "-" if value == "-" else f"{value} [{low}, {high}]{tail}"
 
-    def to_table(self) -> dict[str, Sequence[Any]]:
+    def to_table(self) -> dict[str, Column]:
         """One row a cell: where it stands, value, interval, p, adjusted p, size, flags."""
         r, k = self.value.shape
         return {

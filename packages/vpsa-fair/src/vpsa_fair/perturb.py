@@ -5,9 +5,7 @@ declared as the level is chosen so that a larger one always does more.
 """
 
 import io
-from collections.abc import Sequence
 from functools import lru_cache
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,8 +13,9 @@ from PIL import Image
 
 from vpsa_fair import kernels
 from vpsa_fair.draws import normal_quantiles
-from vpsa_fair.levels import Levels, as_levels, linear, log
-from vpsa_fair.perturbation import Draws, Perturbation
+from vpsa_fair.levels import linear, log
+from vpsa_fair.perturbation import Draws, Grid, Perturbation, need_channels, or_default
+from vpsa_fair.tones import contrast, exposure, hue, saturation
 
 __all__ = [
     "contrast",
@@ -35,8 +34,6 @@ __all__ = [
 ]
 
 Pixels = NDArray[np.uint8]
-Grid = Levels | Sequence[float]
-LUMA = np.array([0.299, 0.587, 0.114])  # Rec. 601
 
 
 def gaussian_blur(levels: Grid | None = None) -> Perturbation:
@@ -54,7 +51,9 @@ def gaussian_blur(levels: Grid | None = None) -> Perturbation:
         rows, cols = kernels.gaussian_bands(height, sigma), kernels.gaussian_bands(width, sigma)
         return kernels.separable(images, rows, cols)
 
-    return Perturbation("gaussian_blur", _grid(levels, log(0.5, 8, 10)), apply, (0.05, 256.0), "px")
+    return Perturbation(
+        "gaussian_blur", or_default(levels, log(0.5, 8, 10)), apply, (0.05, 256.0), "px"
+    )
 
 
 def motion_blur(levels: Grid | None = None, *, angle: float = 0.0) -> Perturbation:
@@ -78,74 +77,8 @@ def motion_blur(levels: Grid | None = None, *, angle: float = 0.0) -> Perturbati
 
     settings = f"angle={float(angle)!r}"
     return Perturbation(
-        "motion_blur", _grid(levels, log(2, 32, 10)), apply, (0.05, 512.0), "px", settings
+        "motion_blur", or_default(levels, log(2, 32, 10)), apply, (0.05, 512.0), "px", settings
     )
-
-
-def exposure(direction: Literal["up", "down"], levels: Grid | None = None) -> Perturbation:
-    """Multiply the light by a power of two, in linear light, and clip; the level is in stops.
-
-    Args:
-        direction: ``up`` or ``down``.
-        levels: grid of stops, up to 16.
-
-    Returns:
-        The perturbation, named ``exposure_up`` or ``exposure_down``.
-
-    Source:
-        The transfer curve of sRGB, IEC 61966-2-1.
-    """
-    sign = _sign(direction)
-
-    def apply(images: Pixels, stops: float, _: Draws) -> Pixels:
-        return _mapped(images, exposed(sign * stops))
-
-    return Perturbation(
-        f"exposure_{direction}", _grid(levels, linear(0.5, 5, 10)), apply, (0.0, 16.0), "stops"
-    )
-
-
-@lru_cache(maxsize=64)
-def exposed(stops: float) -> bytes:
-    """The 256 values of sRGB after the light was multiplied by ``2 ** stops``."""
-    value = np.arange(256) / 255
-    light = np.where(value <= 0.04045, value / 12.92, ((value + 0.055) / 1.055) ** 2.4)
-    light = np.clip(light * 2.0**stops, 0, 1)
-    out = np.where(light <= 0.0031308, light * 12.92, 1.055 * light ** (1 / 2.4) - 0.055)
-    return np.rint(out * 255).astype(np.uint8).tobytes()
-
-
-def contrast(direction: Literal["up", "down"], levels: Grid | None = None) -> Perturbation:
-    """Scale the distance of every pixel from the mean of its channel and image.
-
-    Args:
-        direction: ``down``: the factor is 1 - level; ``up``: it is 1 + level.
-        levels: grid, up to 1 for ``down`` (a flat image) and up to 64 for ``up``.
-
-    Returns:
-        The perturbation, named ``contrast_up`` or ``contrast_down``.
-    """
-    sign = _sign(direction)
-    grid = _grid(levels, linear(0.1, 1, 10) if sign < 0 else linear(0.5, 5, 10))
-
-    def apply(images: Pixels, level: float, _: Draws) -> Pixels:
-        factor = np.float32(1 + sign * level)
-        n, height, width, channels = images.shape
-        out = np.empty(images.shape, np.uint8)
-        scaled = np.empty((height, width * channels), np.float32)
-        for index in range(n):
-            lines = images[index].reshape(height, width * channels)
-            total = lines.sum(axis=0, dtype=np.uint32).reshape(width, channels).sum(axis=0)
-            shift = (1.0 - float(factor)) * total / (height * width) + 0.5  # half: round, not cut
-            np.multiply(lines, factor, out=scaled)
-            np.add(scaled, np.tile(shift.astype(np.float32), width), out=scaled)
-            if sign > 0:
-                np.clip(scaled, 0, 255, out=scaled)
-            out[index] = scaled.reshape(height, width, channels)
-        return out
-
-    bounds = (0.0, 1.0) if sign < 0 else (0.0, 64.0)
-    return Perturbation(f"contrast_{direction}", grid, apply, bounds)
 
 
 def gaussian_noise(levels: Grid | None = None) -> Perturbation:
@@ -170,7 +103,7 @@ def gaussian_noise(levels: Grid | None = None) -> Perturbation:
         return out
 
     return Perturbation(
-        "gaussian_noise", _grid(levels, linear(8, 80, 10)), apply, (0.0, 1024.0), "grey values"
+        "gaussian_noise", or_default(levels, linear(8, 80, 10)), apply, (0.0, 1024.0), "grey values"
     )
 
 
@@ -200,7 +133,7 @@ def salt_and_pepper(levels: Grid | None = None) -> Perturbation:
 
     return Perturbation(
         "salt_and_pepper",
-        _grid(levels, linear(0.05, 0.5, 10)),
+        or_default(levels, linear(0.05, 0.5, 10)),
         apply,
         (0.0, 1.0),
         "share of pixels",
@@ -218,7 +151,7 @@ def jpeg(levels: Grid | None = None) -> Perturbation:
     """
 
     def apply(images: Pixels, level: float, _: Draws) -> Pixels:
-        _channels(images, (1, 3), "jpeg")
+        need_channels(images, (1, 3), "jpeg")
         out = np.empty(images.shape, np.uint8)
         for index, image in enumerate(images):
             memory = io.BytesIO()
@@ -231,7 +164,7 @@ def jpeg(levels: Grid | None = None) -> Perturbation:
         return out
 
     return Perturbation(
-        "jpeg", _grid(levels, linear(10, 95, 10)), apply, (1.0, 99.0), "100 - quality"
+        "jpeg", or_default(levels, linear(10, 95, 10)), apply, (1.0, 99.0), "100 - quality"
     )
 
 
@@ -261,7 +194,7 @@ def occlusion(levels: Grid | None = None, *, fill: int = 0) -> Perturbation:
 
     return Perturbation(
         "occlusion",
-        _grid(levels, linear(0.1, 1, 10)),
+        or_default(levels, linear(0.1, 1, 10)),
         apply,
         (0.0, 1.0),
         "share of area",
@@ -286,7 +219,7 @@ def rotation(levels: Grid | None = None, *, clockwise: bool = False) -> Perturba
 
     return Perturbation(
         "rotation",
-        _grid(levels, linear(9, 90, 10)),
+        or_default(levels, linear(9, 90, 10)),
         apply,
         (0.0, 180.0),
         "degrees",
@@ -312,51 +245,8 @@ def downscale(levels: Grid | None = None) -> Perturbation:
         return kernels.separable(images, bands[0], bands[1])
 
     return Perturbation(
-        "downscale", _grid(levels, linear(0.5, 5, 10)), apply, (0.0, 12.0), "octaves"
+        "downscale", or_default(levels, linear(0.5, 5, 10)), apply, (0.0, 12.0), "octaves"
     )
-
-
-def saturation(direction: Literal["up", "down"], levels: Grid | None = None) -> Perturbation:
-    """Scale the distance of every pixel from its own grey (Rec. 601).
-
-    Args:
-        direction: ``down``: the factor is 1 - level; ``up``: it is 1 + level.
-        levels: grid, up to 1 for ``down`` (a grey image) and up to 16 for ``up``.
-
-    Returns:
-        The perturbation, for images of three channels.
-    """
-    sign = _sign(direction)
-    grid = _grid(levels, linear(0.1, 1, 10) if sign < 0 else linear(0.5, 5, 10))
-
-    def apply(images: Pixels, level: float, _: Draws) -> Pixels:
-        _channels(images, (3,), "saturation")
-        factor = 1 + sign * level
-        return kernels.colour_mix(images, factor * np.eye(3) + (1 - factor) * LUMA)
-
-    bounds = (0.0, 1.0) if sign < 0 else (0.0, 16.0)
-    return Perturbation(f"saturation_{direction}", grid, apply, bounds)
-
-
-def hue(levels: Grid | None = None) -> Perturbation:
-    """Turn the colours about the grey axis; the level is in degrees.
-
-    Args:
-        levels: grid of degrees, up to 180.
-
-    Returns:
-        The perturbation, for images of three channels; greys stay as they are.
-    """
-
-    def apply(images: Pixels, degrees: float, _: Draws) -> Pixels:
-        _channels(images, (3,), "hue")
-        turn = np.radians(degrees)
-        cross = np.array([[0, -1, 1], [1, 0, -1], [-1, 1, 0]]) / np.sqrt(3)
-        grey = np.full((3, 3), 1 / 3)
-        matrix = np.cos(turn) * np.eye(3) + (1 - np.cos(turn)) * grey + np.sin(turn) * cross
-        return kernels.colour_mix(images, matrix)
-
-    return Perturbation("hue", _grid(levels, linear(18, 180, 10)), apply, (0.0, 180.0), "degrees")
 
 
 def standard() -> list[Perturbation]:
@@ -383,25 +273,3 @@ def standard() -> list[Perturbation]:
         downscale(),
         saturation("down"),
     ]
-
-
-def _grid(levels: Grid | None, default: Levels) -> Levels:
-    return default if levels is None else as_levels(levels)
-
-
-def _sign(direction: str) -> int:
-    if direction not in ("up", "down"):
-        raise ValueError(f"direction must be 'up' or 'down', got {direction!r}")
-    return 1 if direction == "up" else -1
-
-
-def _channels(images: Pixels, allowed: tuple[int, ...], name: str) -> None:
-    if images.shape[3] not in allowed:
-        need = " or ".join(map(str, allowed))
-        raise ValueError(f"{name} needs images of {need} channels, got {images.shape[3]}")
-
-
-def _mapped(images: Pixels, table: bytes) -> Pixels:
-    """Every byte looked up in a table of 256."""
-    mapped = bytearray(images.tobytes()).translate(table)
-    return np.frombuffer(mapped, np.uint8).reshape(images.shape)

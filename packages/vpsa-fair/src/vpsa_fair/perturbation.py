@@ -1,7 +1,7 @@
 """What a perturbation is: a name, a grid of levels, legal bounds, and a function of batches."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -12,9 +12,10 @@ from vpsa_fair.draws import draws, keys_or_own
 from vpsa_fair.errors import LevelError
 from vpsa_fair.levels import Levels, as_levels
 
-__all__ = ["Draws", "Perturbation", "custom"]
+__all__ = ["Draws", "Grid", "Perturbation", "custom"]
 
 Pixels = NDArray[np.uint8]
+Grid = Levels | Sequence[float]
 
 
 @dataclass(frozen=True)
@@ -26,10 +27,10 @@ class Draws:
     images: Pixels
     keys: Sequence[bytes] | None
 
-    def uniform16(self, count: int) -> list[NDArray[np.uint16]]:
-        """``count`` 16-bit numbers for each image of the batch."""
-        keys = keys_or_own(self.images, self.keys)
-        return [draws(self.seed, self.name, key, count) for key in keys]
+    def uniform16(self, count: int) -> Iterator[NDArray[np.uint16]]:
+        """``count`` 16-bit numbers for each image of the batch, one image after the other."""
+        for key in keys_or_own(self.images, self.keys):
+            yield draws(self.seed, self.name, key, count)
 
 
 @dataclass(frozen=True)
@@ -160,3 +161,22 @@ def custom(
     """
     grid = as_levels(levels)
     return Perturbation(name, grid, lambda x, s, _: function(x, s), bounds, unit, f"own {version}")
+
+
+def or_default(levels: Grid | None, default: Levels) -> Levels:
+    """A grid, or the default if it is None."""
+    return default if levels is None else as_levels(levels)
+
+
+def sign_of(direction: str) -> int:
+    """1 for ``up``, -1 for ``down``."""
+    if direction not in ("up", "down"):
+        raise ValueError(f"direction must be 'up' or 'down', got {direction!r}")
+    return 1 if direction == "up" else -1
+
+
+def need_channels(images: Pixels, allowed: tuple[int, ...], name: str) -> None:
+    """Raise unless the images have as many channels as a perturbation takes."""
+    if images.shape[3] not in allowed:
+        need = " or ".join(map(str, allowed))
+        raise ValueError(f"{name} needs images of {need} channels, got {images.shape[3]}")

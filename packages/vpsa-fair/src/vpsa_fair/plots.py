@@ -1,5 +1,6 @@
 """Pictures by matplotlib, for papers and slides; needs the extra ``plot``."""
 
+import io
 from typing import TYPE_CHECKING
 
 from vpsa_fair.colors import ink, line
@@ -8,10 +9,11 @@ from vpsa_fair.svg import cell_lines, fill
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+    from matplotlib.patches import Patch
 
     from vpsa_fair.result import Result
 
-__all__ = ["plot_curves", "plot_matrix"]
+__all__ = ["plot_curves", "plot_matrix", "png"]
 
 
 def _figure(width: float, height: float) -> "Figure":
@@ -61,7 +63,7 @@ def plot_matrix(matrix: Matrix) -> "Figure":
     return figure
 
 
-def _box(corner: tuple[float, float], colour: str, hatch: str | None) -> "object":
+def _box(corner: tuple[float, float], colour: str, hatch: str | None) -> "Patch":
     from matplotlib.patches import Rectangle
 
     return Rectangle(corner, 0.97, 0.94, facecolor=colour, edgecolor="#00000055", hatch=hatch, lw=0)
@@ -99,3 +101,10 @@ def plot_curves(result: "Result", perturbation: str, *, by: str | None = None) -
     axes.set_ylim(0, 1.02)
     axes.legend(fontsize=8, frameon=False)
     return figure
+
+
+def png(figure: "Figure", *, dpi: int = 150) -> bytes:
+    """The picture as PNG, the same bytes for the same figure."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=dpi, metadata={"Software": None})
+    return buffer.getvalue()

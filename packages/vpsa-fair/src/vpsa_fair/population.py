@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,9 +10,10 @@ from numpy.typing import NDArray
 from vpsa_fair.counts import CROSS, UNKNOWN, Labels, grouping_name
 from vpsa_fair.errors import DataError
 
-__all__ = ["Population", "Tally", "cleaned"]
+__all__ = ["Conflicts", "Population", "Tally", "cleaned"]
 
 Codes = NDArray[np.int64]
+Conflicts = Literal["error", "unknown"]
 Tally = dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]]
 """For each measure its hits and trials, ``(I,)`` each."""
 
@@ -38,6 +40,8 @@ class Population:
         identity: Sequence[object] | NDArray[np.generic],
         attributes: Mapping[str, Sequence[object] | NDArray[np.generic]] | None = None,
         keys: Sequence[bytes] | None = None,
+        *,
+        conflicts: Conflicts = "error",
     ) -> "Population":
         """Return the population that labels of images describe.
 
@@ -46,6 +50,7 @@ class Population:
             attributes: for each attribute ``(N,)`` labels; None, NaN and blanks are missing. An
                 identity with a label on some images only has that label.
             keys: N hashes of the pixels; None takes all images as different.
+            conflicts: an identity with two labels is an ``error``, or its label is ``unknown``.
 
         Returns:
             The population.
@@ -68,7 +73,7 @@ class Population:
             if len(values) != len(labels):
                 want, got = len(labels), len(values)
                 raise DataError(f"attribute {attribute!r} must have {want} labels, got {got}")
-            groups[attribute] = _of_identities(attribute, cleaned(values), codes, names)
+            groups[attribute] = _of_identities(attribute, cleaned(values), codes, names, conflicts)
         if keys is not None and len(keys) != len(labels):
             raise DataError(f"keys must be one for each of {len(labels)} images, got {len(keys)}")
         image = np.arange(len(labels)) if keys is None else _codes(keys)
@@ -116,14 +121,20 @@ def _codes(keys: Sequence[bytes]) -> Codes:
     return np.array([seen.setdefault(key, len(seen)) for key in keys], dtype=np.int64)
 
 
-def _of_identities(attribute: str, values: Labels, codes: Codes, names: Labels) -> Labels:
+def _of_identities(
+    attribute: str, values: Labels, codes: Codes, names: Labels, conflicts: Conflicts
+) -> Labels:
     """One label an identity."""
+    if conflicts not in ("error", "unknown"):
+        raise ValueError(f"conflicts must be 'error' or 'unknown', got {conflicts!r}")
     found: dict[int, str] = {}
     for code, value in zip(codes.tolist(), values.tolist(), strict=True):
-        if value and found.setdefault(code, value) != value:
-            both = f"{found[code]!r} and {value!r}"
-            raise DataError(
-                f"identity {str(names[code])!r} has two labels of {attribute!r}, {both}: mend the "
-                "table, or make each image an identity of its own (identity=None)"
-            )
+        if value and found.setdefault(code, value) not in (value, UNKNOWN):
+            if conflicts == "error":
+                both = f"{found[code]!r} and {value!r}"
+                raise DataError(
+                    f"identity {str(names[code])!r} has two labels of {attribute!r}, {both}: mend "
+                    "the table, or give conflicts='unknown'"
+                )
+            found[code] = UNKNOWN
     return np.array([found.get(code, UNKNOWN) for code in range(len(names))], dtype=np.str_)

@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+import re
 from collections.abc import Sequence
 from html import escape
 from typing import TYPE_CHECKING, Any
@@ -26,7 +27,8 @@ h1{font-size:1.6rem}h2{font-size:1.2rem;margin-top:2.4rem;border-top:1px solid #
 padding-top:1rem}
 svg{font-family:system-ui,sans-serif;max-width:none}.wide{overflow-x:auto}
 table{border-collapse:collapse;font-size:13px}td,th{padding:.25rem .6rem;text-align:left;
-border-bottom:1px solid #e6e6e6}td.n{text-align:right;font-variant-numeric:tabular-nums}
+border-bottom:1px solid #e6e6e6}td{white-space:nowrap}
+td.w{white-space:normal}td.n{text-align:right;font-variant-numeric:tabular-nums}
 .charts{display:flex;flex-wrap:wrap;gap:.6rem}.key{margin-right:1.2rem;white-space:nowrap}
 .key svg{margin-right:.4rem}.note{color:#555;font-size:13px;max-width:50rem}
 img{max-width:100%;image-rendering:auto}figure{margin:1rem 0}figcaption{font-size:13px}
@@ -68,7 +70,7 @@ def render(result: "Result") -> str:
 
 
 def _small_note(result: "Result") -> str:
-    found = []
+    found: list[str] = []
     for by in result.grouping_names:
         e = result.estimates(by)
         found += [f"{e.rows[r]} (n={e.n[r]})" for r in np.flatnonzero(e.small & e.named)]
@@ -100,7 +102,7 @@ def _ranking(result: "Result") -> str:
             f.reference,
             f"{f.disparity:.3f}",
             f"{f.low:.3f} to {f.high:.3f}",
-            shown(f.p_adjusted),
+            _p(f.p_adjusted),
             f.n,
             _level(result, f.perturbation, f.onset),
             _level(result, f.perturbation, f.reference_onset),
@@ -182,7 +184,7 @@ def _summary(result: "Result") -> str:
             s.column,
             f"{s.gap:.3f}",
             f"{s.low:.3f} to {s.high:.3f}",
-            shown(s.p_adjusted),
+            _p(s.p_adjusted),
             f"{s.worst} ({s.n_worst})",
             f"{s.best} ({s.n_best})",
             f"{s.ratio:.3f}",
@@ -215,11 +217,11 @@ def _strip_png(strip: Any, side: int = 96) -> str:
     """A strip of images side by side, as a data URI."""
     images = [Image.fromarray(frame) for frame in strip]
     scale = side / max(images[0].size)
-    size = tuple(max(1, round(s * scale)) for s in images[0].size)
-    sheet = Image.new("RGB", ((size[0] + 4) * len(images), size[1]), "white")
+    width, height = (max(1, round(s * scale)) for s in images[0].size)
+    sheet = Image.new("RGB", ((width + 4) * len(images), height), "white")
     for i, image in enumerate(images):
         kind = Image.Resampling.NEAREST if scale > 1 else Image.Resampling.LANCZOS
-        sheet.paste(image.convert("RGB").resize(size, kind), (i * (size[0] + 4), 0))
+        sheet.paste(image.convert("RGB").resize((width, height), kind), (i * (width + 4), 0))
     buffer = io.BytesIO()
     sheet.save(buffer, format="PNG", optimize=True)
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
@@ -249,7 +251,7 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
     body = []
     for row in rows:
         cells = [escape(str(v)) for v in row]
-        kinds = [" class='n'" if _is_number(c) else "" for c in cells]
+        kinds = [_kind(c) for c in cells]
         body.append(
             "<tr>"
             + "".join(f"<td{k}>{c}</td>" for c, k in zip(cells, kinds, strict=True))
@@ -258,5 +260,12 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
     return f"<table><thead><tr>{top}</tr></thead><tbody>{''.join(body)}</tbody></table>"
 
 
-def _is_number(text: str) -> bool:
-    return text[:1].isdigit() or text[:1] == "-"
+def _kind(text: str) -> str:
+    """Numbers stand right, long texts may break."""
+    if re.fullmatch(r"-|inf|-?[\d.]+(e-?\d+)?", text):
+        return " class='n'"
+    return " class='w'" if len(text) > 60 else ""
+
+
+def _p(value: float) -> str:
+    return "-" if value != value else f"{value:.2g}"

@@ -20,7 +20,7 @@ from vpsa_fair.estimates import Estimates, Settings, estimate
 from vpsa_fair.intervals import KINDS
 from vpsa_fair.matrix import Matrix, build_matrix, build_pairwise
 from vpsa_fair.summary import Summary, spreads
-from vpsa_fair.tables import Table, finite
+from vpsa_fair.tables import Column, Table, finite
 from vpsa_fair.targeted import Targeted, rank
 
 __all__ = ["Result"]
@@ -278,7 +278,7 @@ class Result:
         worst = self.targeted(3)
         return f"{self.counts}\n{self.summary()}\nwidest disparities:\n{worst}"
 
-    def to_table(self) -> dict[str, Sequence[Any]]:
+    def to_table(self) -> dict[str, Column]:
         """The cells of the AUC matrices of all groupings, one row each."""
         tables = [self.matrix(by=by, margins=True).to_table() for by in self.grouping_names]
         return {k: [v for t in tables for v in t[k]] for k in tables[0]}
@@ -300,7 +300,9 @@ class Result:
         if self.examples:
             buffer = io.BytesIO()
             names = np.array(list(self.examples), dtype=np.str_)
-            strips = {f"strip{i}": np.asarray(v) for i, v in enumerate(self.examples.values())}
+            strips: dict[str, Any] = {
+                f"strip{i}": np.asarray(v) for i, v in enumerate(self.examples.values())
+            }
             np.savez_compressed(buffer, names=names, **strips)
             write_atomically(at / "examples.npz", buffer.getvalue())
         header = {

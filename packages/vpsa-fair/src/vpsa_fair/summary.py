@@ -1,7 +1,7 @@
 """One line a perturbation: how far groups lie apart, and which two."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import astuple, dataclass, fields
 from typing import Any
 
@@ -12,7 +12,7 @@ from vpsa_fair.estimates import MEAN_COLUMN, Estimates, Settings
 from vpsa_fair.fairness import fdr, garbe, inequity, min_ratio
 from vpsa_fair.gaps import adjusted_pairs, best_rows, pairs, values
 from vpsa_fair.intervals import percentile
-from vpsa_fair.tables import Table, shown
+from vpsa_fair.tables import Column, Table, shown
 
 __all__ = ["Spread", "Summary"]
 
@@ -101,7 +101,7 @@ class Summary:
         body = [s for s in self.spreads if s.column not in ("clean", MEAN_COLUMN)]
         return max(body, key=lambda s: s.gap, default=None)
 
-    def to_table(self) -> dict[str, Sequence[Any]]:
+    def to_table(self) -> dict[str, Column]:
         """One row a spread, columns as the fields of ``Spread``."""
         rows = [astuple(s) for s in self.spreads]
         return {f.name: [row[i] for row in rows] for i, f in enumerate(fields(Spread))}

@@ -5,15 +5,19 @@ import io
 import json
 import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from vpsa_fair.counts import write_atomically
 
-__all__ = ["Table"]
+__all__ = ["Column", "Table"]
+
+Column = Sequence[Any] | NDArray[Any]
+"""A column of a table: a list of strings or numbers, or an array."""
 
 
 def plain(value: Any) -> Any:
@@ -48,7 +52,7 @@ class Table:
         light     0
     """
 
-    columns: dict[str, Sequence[Any]]
+    columns: Mapping[str, Column]
 
     def __post_init__(self) -> None:
         lengths = {name: len(values) for name, values in self.columns.items()}
@@ -58,7 +62,7 @@ class Table:
     def __len__(self) -> int:
         return len(next(iter(self.columns.values()), ()))
 
-    def __getitem__(self, name: str) -> Sequence[Any]:
+    def __getitem__(self, name: str) -> Column:
         if name not in self.columns:
             raise KeyError(f"no column {name!r}; there are {list(self.columns)}")
         return self.columns[name]
@@ -78,7 +82,7 @@ class Table:
             lines.append(line.rstrip())
         return "\n".join(lines)
 
-    def to_table(self) -> dict[str, Sequence[Any]]:
+    def to_table(self) -> dict[str, Column]:
         """The columns, for any tool that takes a mapping of columns."""
         return dict(self.columns)
 

@@ -3,7 +3,6 @@
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import astuple, dataclass, fields
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +12,7 @@ from vpsa_fair.curves import onset_level
 from vpsa_fair.estimates import OVERALL, Estimates, Settings
 from vpsa_fair.gaps import Differences, Values, against_overall, best_rows, pairs, values
 from vpsa_fair.stats import adjust as adjust_family
-from vpsa_fair.tables import Table, shown
+from vpsa_fair.tables import Column, Table, shown
 
 __all__ = ["Failure", "Targeted"]
 
@@ -83,7 +82,7 @@ class Targeted:
     def __str__(self) -> str:
         return "\n".join(map(str, self.failures)) or "no group lies behind another"
 
-    def to_table(self) -> dict[str, Sequence[Any]]:
+    def to_table(self) -> dict[str, Column]:
         """One row a failure, columns as the fields of ``Failure``."""
         rows = [astuple(f) for f in self.failures]
         return {f.name: [row[i] for row in rows] for i, f in enumerate(fields(Failure))}
@@ -185,7 +184,8 @@ def _adjusted_together(blocks: Sequence[_Block], method: str) -> list[Array]:
     """One family over all groupings; a pair and its mirror share their p-value."""
     tested = [block.differences.p[block.tested] for block in blocks]
     flat = adjust_family(np.concatenate(tested), method)
-    out, start = [], 0
+    out: list[Array] = []
+    start = 0
     for block, p in zip(blocks, tested, strict=True):
         adjusted = np.full(block.differences.p.shape, np.nan)
         adjusted[block.tested] = flat[start : start + len(p)]

@@ -126,13 +126,25 @@ class Verification:
         genuine, number = trials.clean_genuine(gallery), trials.impostor_pairs
         if self.threshold == "accuracy":
             return best_accuracy(lambda: trials.clean_impostors(gallery), number, genuine)
-        if 0 < self.fmr < 3 / number:  # the rule of three
+        if self.fmr > 0:
+            self._warn(number, trials.few_pairs(3 / self.fmr))
+        return at_fmr(lambda: trials.clean_impostors(gallery), number, genuine, self.fmr)
+
+    def _warn(self, number: int, few: dict[str, int]) -> None:
+        """By the rule of three: n trials without an error show a rate below 3 / n only."""
+        if number < 3 / self.fmr:
             text = (
                 f"{number} impostor pairs resolve a false match rate of {3 / number:.2g} at best, "
                 f"and the target is {self.fmr:g}: take more images or a higher fmr"
             )
-            warnings.warn(text, ResolutionWarning, stacklevel=4)
-        return at_fmr(lambda: trials.clean_impostors(gallery), number, genuine, self.fmr)
+            warnings.warn(text, ResolutionWarning, stacklevel=5)
+        elif few:
+            listed = ", ".join(f"{group} ({pairs})" for group, pairs in few.items())
+            text = (
+                f"too few impostor pairs for a false match rate of {self.fmr:g} in {listed}: "
+                f"{3 / self.fmr:.0f} are needed to see it"
+            )
+            warnings.warn(text, ResolutionWarning, stacklevel=5)
 
 
 @dataclass(frozen=True, eq=False)

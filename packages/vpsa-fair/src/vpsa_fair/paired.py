@@ -1,9 +1,8 @@
 """Two models on the same identities: paired, so that what the identities share cancels."""
 
 import os
-from collections.abc import Iterator, Sequence
-from dataclasses import astuple, dataclass, fields
-from typing import Any
+from collections.abc import Iterator
+from dataclasses import astuple, dataclass, fields, replace
 
 import numpy as np
 
@@ -13,7 +12,7 @@ from vpsa_fair.estimates import MEAN_COLUMN, Estimates
 from vpsa_fair.gaps import difference, transform
 from vpsa_fair.result import Result
 from vpsa_fair.stats import adjust as adjust_family
-from vpsa_fair.tables import Table
+from vpsa_fair.tables import Column, Table
 
 __all__ = ["Change", "Comparison", "compare"]
 
@@ -75,7 +74,7 @@ class Comparison:
         head = f"change of the value from a to b with {self.confidence:.0%} interval"
         return f"{head}\n{Table(columns)}"
 
-    def to_table(self) -> dict[str, Sequence[Any]]:
+    def to_table(self) -> dict[str, Column]:
         """One row a cell, columns as the fields of ``Change``."""
         rows = [astuple(c) for c in self.changes]
         return {f.name: [row[i] for row in rows] for i, f in enumerate(fields(Change))}
@@ -122,15 +121,8 @@ def compare(a: Result, b: Result, *, value: str = "nauc", adjust: str = "holm") 
     tested = [inside and not c.small for c, inside in zip(rows, family, strict=True)]
     p = np.array([c.p if t else np.nan for c, t in zip(rows, tested, strict=True)])
     adjusted = adjust_family(p, adjust)
-    done = [
-        Change(**{**_as_dict(c), "p_adjusted": float(q)})
-        for c, q in zip(rows, adjusted, strict=True)
-    ]
+    done = [replace(c, p_adjusted=float(q)) for c, q in zip(rows, adjusted, strict=True)]
     return Comparison(tuple(done), a.confidence)
-
-
-def _as_dict(c: Change) -> dict[str, Any]:
-    return {f.name: getattr(c, f.name) for f in fields(Change)}
 
 
 def _aligned(a: Result, b: Result) -> Result:
@@ -159,7 +151,9 @@ def _changes(a: Result, b: Result, by: str, value: str) -> list[Change]:
     (va, sa), (vb, sb) = (_both(r, e, value) for r, e in ((a, ea), (b, eb)))
     n = np.minimum(ea.n, eb.n)[:, None]
     error = (sb - sa).std(0, ddof=1)
-    d = difference(vb - va, error, n, np.ones_like(n), (error, np.zeros_like(error)), a.confidence)
+    one = (error, np.zeros_like(error))  # one sample of differences: n - 1 degrees of freedom
+    flips = np.minimum(2.0 ** (1 - n), 1)  # no test on n pairs goes below turning their signs
+    d = difference(vb - va, error, n, np.ones_like(n), one, a.confidence, flips)
     out = []
     for r, group in enumerate(ea.rows):
         for k, column in enumerate((*ea.columns, MEAN_COLUMN)):
@@ -180,5 +174,7 @@ def _changes(a: Result, b: Result, by: str, value: str) -> list[Change]:
 
 
 def _both(result: Result, e: Estimates, value: str) -> tuple[Array, Array]:
+    """Values, and the same resampled."""
     chance = result.counts.chance
-    return tuple(transform(t["response"], value, chance) for t in (e.areas, e.samples))  # type: ignore[return-value]
+    point, drawn = e.areas["response"], e.samples["response"]
+    return transform(point, value, chance), transform(drawn, value, chance)

@@ -1,4 +1,4 @@
-"""What vpsa-fair's station audits: a classifier trained here, and drawn faces, plant and control."""
+"""What vpsa-fair audits in the tour: a classifier and drawn faces, with a plant and without."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -86,7 +86,8 @@ class Station:
 
         scale, split = SCALES[context.scale], at_scale(context.scale, context.data_root)
         faces = {plant: faces_audit(scale.identities, plant=plant).run() for plant in (True, False)}
-        findings, clothes = [finding("faces", faces, "camera")], []
+        findings = [finding("faces", faces, "camera")]
+        clothes: list[Mapping[bool, vf.Result]] = []
         for seed in range(context.seeds):
 
             def progress(done: int, total: int, seed: int = seed) -> None:

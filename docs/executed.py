@@ -114,14 +114,32 @@ def key_of(text: str) -> str:
     return digest.hexdigest()
 
 
+def kept_of(name: str) -> Path:
+    """Where what came of a page is kept."""
+    return ROOT / "docs" / "_build" / "executed" / name.replace("/", "-") / "page.json"
+
+
+def outdated(app: object, env: object, *_: object) -> list[str]:
+    """The pages to read again although their text is the same: a source has changed."""
+    found = []
+    for name in env.found_docs:
+        text = Path(env.doc2path(name)).read_text(encoding="utf-8")
+        kept = kept_of(name)
+        if MARK in text and not (
+            kept.exists() and json.loads(kept.read_text())["key"] == key_of(text)
+        ):
+            found.append(name)
+    return found
+
+
 def on_source(app: object, name: str, source: list[str]) -> None:
     """Run a page that asks for it, unless what came of it is kept."""
     from sphinx.util import logging
 
     if MARK not in source[0]:
         return
-    folder = ROOT / "docs" / "_build" / "executed" / name.replace("/", "-")
-    kept, key = folder / "page.json", key_of(source[0])
+    kept, key = kept_of(name), key_of(source[0])
+    folder = kept.parent
     if kept.exists() and (found := json.loads(kept.read_text()))["key"] == key:
         source[0] = found["text"]
         return
@@ -149,14 +167,14 @@ def copy_files(app: object, error: Exception | None) -> None:
     """Put the HTML files that pages wrote beside them."""
     if error is None and app.builder.format == "html":
         for name in app.env.found_docs:
-            folder = ROOT / "docs" / "_build" / "executed" / name.replace("/", "-")
-            for file in folder.glob("*.html"):
+            for file in kept_of(name).parent.glob("*.html"):
                 target = Path(app.outdir) / Path(name).parent / file.name
                 shutil.copyfile(file, target)
 
 
 def setup(app: object) -> dict[str, bool]:
     """Connect it."""
+    app.connect("env-get-outdated", outdated)
     app.connect("source-read", on_source)
     app.connect("build-finished", copy_files)
     return {"parallel_read_safe": False}

@@ -403,7 +403,7 @@ def test_a_spoilt_file_is_read_or_refused(reader, data):
 
 
 @pytest.mark.slow
-@settings(max_examples=2000, **COMMON)
+@settings(max_examples=500, **COMMON)
 @given(data=st.data())
 def test_many_spoilt_files_are_read_or_refused(reader, data):
     reader(data.draw(spoilt(reader.valid) | st.binary(max_size=300)))

@@ -109,14 +109,15 @@ GAPS = {
 
 @pytest.mark.parametrize("name", GAPS)
 def test_marks_of_gaps_that_are_too_short_are_refused(tmp_path, kind, codec, name):
-    path, table = tmp_path / "t.arrow", pa.table({"before": pa.nulls(400), name: GAPS[name]})
+    path = tmp_path / "t.arrow"
+    table = pa.table({"before": pa.nulls(400), name: GAPS[name], "after": GAPS["numbers"]})
     raw = written(path, kind, codec, table)
     check_arrow(path)
     assert load_table(path).rows == 400
     marks = struct.pack("<q", 50)  # bytes for the gaps of 400 rows, or 100 of 800
     places = [at for at in range(0, len(raw) - 8, 8) if raw[at : at + 8] == marks]
-    if codec is None and name not in ("within",):
-        assert places
+    if codec is None:
+        assert len(places) >= 1 + (name != "within")
         for at in places:
             path.write_bytes(raw[:at] + struct.pack("<q", 8) + raw[at + 8 :])
             with pytest.raises(FormatError):

@@ -87,7 +87,7 @@ def test_duet_trains_under_er_ssls_other_losses():
     model = drawn(Duet, objective=ERLoss(kappa=10.0), weights=50.0)
     x = torch.rand(64, 1, 12, 12, generator=torch.Generator().manual_seed(0))
     x[:, :, :4] += 1  # a bright band at the top tells the angle
-    trace = fit(model, x / 2, steps=60, batch=32, lr=1e-2, progress=lambda done, total: None,
+    trace = fit(model, x / 2, steps=30, batch=32, lr=1e-2, progress=lambda done, total: None,
                 generator=torch.Generator().manual_seed(0))  # fmt: skip
     for name in ("content", "rotation"):
         values = trace.terms[name]

@@ -127,8 +127,6 @@ def tasks(size: dict[str, Any]) -> list[Task]:
     add("choices", "truth", None, 0, (0.0,))
     add("choices", "truth", MAIN[0], 0, HALF)
     add("choices", "truth", MAIN[1], 0, FULL)
-    add("samples", "football", None, 0, (0.0,))
-    add("samples", "football", MAIN[0], 0, HALF)
     if size["more"]:
         listed += more(size)
     return listed
@@ -141,8 +139,9 @@ def more(size: dict[str, Any]) -> list[Task]:
         for seed in (1, 2):
             for name in sentences.TASKS:
                 add("scores", name, arm, seed, FULL)
-    add("samples", "toxicity", None, 0, (0.0,))  # the others begin as football does
-    for name in (*CONCEPTS[1:], "toxicity"):
+    for name in ("football", "toxicity"):  # the others begin as football does
+        add("samples", name, None, 0, (0.0,))
+    for name in (*CONCEPTS, "toxicity"):
         add("samples", name, MAIN[0], 0, HALF)
     add("choices", "truth", CONTROL, 0, FULL)
     for name in CONCEPTS:

@@ -61,7 +61,7 @@ def student_p(t: ArrayLike, freedom: ArrayLike) -> Array:
 
 
 def _incomplete_beta(x: Array, rest: Array, a: Array) -> Array:
-    """``I_x(a, 1/2)`` with ``rest = 1 - x``, by the continued fraction of whichever tail converges."""
+    """``I_x(a, 1/2)``, ``rest = 1 - x``, by the continued fraction of the tail that converges."""
     b = np.full_like(a, 0.5)
     swap = x > (a + 1) / (a + b + 2)
     p, q = np.where(swap, b, a), np.where(swap, a, b)

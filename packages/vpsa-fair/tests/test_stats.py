@@ -181,3 +181,11 @@ def test_groups_of_one_and_impossible_powers_are_refused():
     with pytest.raises(ValueError, match="power"):
         minimum_detectable_gap((5, 5), spread=0.2, power=1.0)
     assert set(power((5, 5), 0.1, spread=0.2).to_table()) >= {"gap", "power"}
+
+
+def test_bca_moves_by_twice_the_bias_of_the_resamples():
+    samples = np.sort(np.random.default_rng(0).normal(0.3, 1, 20_001))[:, None]
+    low, high = bca(samples, np.zeros(1), np.array([[-1.0], [1.0]]))
+    bias = stats.norm.ppf((samples < 0).mean())
+    shares = stats.norm.cdf(2 * bias + stats.norm.ppf([0.025, 0.975]))
+    np.testing.assert_allclose([low[0], high[0]], np.quantile(samples, shares), atol=1e-3)

@@ -8,6 +8,7 @@ import time
 
 import numpy as np
 import pytest
+from vpsa_fair import sweep
 from vpsa_fair.audit import Audit
 from vpsa_fair.data import Faces
 from vpsa_fair.errors import DataError, ModelError
@@ -84,6 +85,21 @@ def test_folder_memory_and_batch_size_give_the_same_result(tmp_path):
         for cache, batch in ((None, 64), (tmp_path / "a", 64), (tmp_path / "b", 7))
     ]
     assert results[0] == results[1] == results[2]
+
+
+def test_many_files_a_step_give_the_same_result_and_only_what_changed_is_embedded_anew(
+    tmp_path, monkeypatch
+):
+    whole = saved(audit(Counting(), None).run(), tmp_path)
+    monkeypatch.setattr(sweep, "SHARD", 10)
+    folder = tmp_path / "run"
+    assert saved(audit(Counting(), folder, batch=4).run(), tmp_path) == whole
+    assert len(list((folder / "embeddings").glob("*.npy"))) == 3 * 7 + 1  # and the self-test
+    data = small_data()
+    data.pixels[-1, 0, 0, 0] ^= 255
+    embed = Counting()
+    audit(embed, folder, data=data, selftest=False).run()
+    assert embed.seen == 4 * 7  # the last file of each step, of images 20 to 23
 
 
 def test_the_counts_are_those_of_the_protocol_at_every_level():

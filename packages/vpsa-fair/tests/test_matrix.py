@@ -160,3 +160,17 @@ def test_a_matrix_prints_n_interval_and_p_and_is_a_table(make_counts):
 
 def test_transform_of_clean_alone_has_a_mean():
     np.testing.assert_allclose(transform(np.array([[0.4]]), "nauc", 0.0), [[0.4, 0.4]])
+
+
+@pytest.mark.filterwarnings("ignore::vpsa_fair.SmallGroupWarning")
+def test_a_small_group_is_compared_by_the_ends_of_the_two_intervals(make_counts):
+    counts = make_counts(labels=["few"] * 3 + ["many"] * 30)
+    flawless = counts.groups["tone"] == "few"
+    counts.hits["correct"][flawless] = counts.trials["correct"][flawless]
+    res = Result(counts, ("tone",), n_boot=200)
+    m, pair = res.matrix(), res.pairwise("blur", small=True)
+    (a, b), low, high = m.value[:, 0], m.low[:, 0], m.high[:, 0]
+    assert pair.value[0, 1] == pytest.approx(a - b)
+    assert pair.low[0, 1] == pytest.approx(a - b - np.hypot(a - low[0], high[1] - b))
+    assert pair.high[0, 1] == pytest.approx(a - b + np.hypot(high[0] - a, b - low[1]))
+    assert pair.p[0, 1] > 0.02  # three that never fail have no variance, and prove little

@@ -164,10 +164,12 @@ def _levels(arguments: argparse.Namespace) -> int:
                     protocol=audit.protocol,
                     floor=arguments.floor,
                     seed=audit.seed,
+                    spent=audit.spent,
                 ),
             )
             for one in chosen
         ]
+        print(f"images through the model: {audit.spent}")
     rows = [
         (one.name, level, float(u), one.unit)
         for one in chosen

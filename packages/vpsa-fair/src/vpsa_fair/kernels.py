@@ -128,9 +128,9 @@ def separable(images: Pixels, rows: tuple[Band, ...], cols: tuple[Band, ...]) ->
     across = _interleaved(cols, channels)
     out = np.empty(images.shape, np.uint8)
     tall = np.empty((height, width * channels), np.float32)
-    wide = np.empty_like(tall)
+    wide, pixels = np.empty_like(tall), np.empty_like(tall)
     for index in range(n):
-        pixels = images[index].reshape(height, width * channels).astype(np.float32)
+        np.copyto(pixels, images[index].reshape(height, width * channels))
         for band in rows:
             np.matmul(band.weights, pixels[band.low : band.high], out=tall[band.start : band.stop])
         np.multiply(tall, np.float32(2.0**-8), out=tall)

@@ -54,17 +54,18 @@ def student_p(t: ArrayLike, freedom: ArrayLike) -> Array:
     """
     t, f = np.broadcast_arrays(np.asarray(t, np.float64), np.asarray(freedom, np.float64))
     f = np.clip(f, 1e-3, _MOST_FREEDOM)
-    with np.errstate(invalid="ignore", over="ignore"):
+    with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
         x = f / (f + t * t)  # 0 for an infinite statistic
-    return np.clip(_incomplete_beta(x, f / 2), 0, 1)
+        rest = 1 / (1 + f / (t * t))  # 1 - x, also where t is tiny
+    return np.clip(_incomplete_beta(x, rest, f / 2), 0, 1)
 
 
-def _incomplete_beta(x: Array, a: Array) -> Array:
-    """``I_x(a, 1/2)``, by the continued fraction of whichever tail converges."""
+def _incomplete_beta(x: Array, rest: Array, a: Array) -> Array:
+    """``I_x(a, 1/2)``, ``rest = 1 - x``, by the continued fraction of the tail that converges."""
     b = np.full_like(a, 0.5)
     swap = x > (a + 1) / (a + b + 2)
     p, q = np.where(swap, b, a), np.where(swap, a, b)
-    y = np.where(swap, 1 - x, x)
+    y = np.where(swap, rest, x)
     with np.errstate(divide="ignore", invalid="ignore"):
         log_front = p * np.log(y) + q * np.log1p(-y) - np.log(p)
         log_front += log_gamma(p + q) - log_gamma(p) - log_gamma(q)

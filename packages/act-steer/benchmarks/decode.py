@@ -204,6 +204,16 @@ def markdown(report: dict) -> str:
     return "\n".join(lines)
 
 
+def races(report: dict, *, bars: bool) -> list[dict]:
+    """One row a figure, with the bar that it must keep; without, after only a few turns."""
+    rows = []
+    for name, value in report["ratios"].items():
+        way = name.rpartition(": ")[2]
+        bar = {"at_least": BARS[way]} if bars and way in BARS else {}
+        rows.append({"what": f"tokens/s, {name} / unsteered", "value": value} | bar)
+    return rows
+
+
 def missed_bars(report: dict) -> list[str]:
     """One line for every bar that was not reached."""
     return [
@@ -255,6 +265,7 @@ def main(argv: list[str] | None = None) -> int:
     }
     table = markdown(report)
     print(table)
+    report["races"] = races(report, bars=not arguments.quick)
     if arguments.json:
         arguments.json.write_text(json.dumps(report, indent=2) + "\n")
     if arguments.readme:

@@ -140,6 +140,17 @@ def markdown(report: dict) -> str:
     return "\n".join(lines)
 
 
+def races(report: dict, *, bars: bool) -> list[dict]:
+    """One row a figure, with the bar that it must keep; without, after only a few turns."""
+    rows = []
+    for name, value in {**report["ratios"], **report["seconds"]}.items():
+        least, most = BARS.get(name, (None, None)) if bars else (None, None)
+        ends = {"at_least": least, "at_most": most}
+        row = {"what": name, "value": value}
+        rows.append(row | {end: bar for end, bar in ends.items() if bar is not None})
+    return rows
+
+
 def missed_bars(report: dict) -> list[str]:
     """One line for every bar that was not reached."""
     missed = []
@@ -189,6 +200,7 @@ def main(argv: list[str] | None = None) -> int:
     print(table)
     for name, figure in report["seconds"].items():
         print(f"{name}: {figure:.2f}")
+    report["races"] = races(report, bars=not arguments.quick)
     if arguments.json:
         arguments.json.write_text(json.dumps(report, indent=2) + "\n")
     if arguments.readme:

@@ -78,8 +78,8 @@ class Station:
                 "the seed, 32 of other shapes a side and 36 neutral ones to score on, all of this "
                 f"repository; {context.seeds} seed(s). Intervals are of the bootstrap over "
                 "sentences. Texts are sampled at temperature 0.7, and no text was left out.",
-                "The study has two concepts, sentiment, truth and toxicity, three draws of the "
-                "sentences to fit on, and more ways to fit.",
+                "The study has two concepts, sentiment, truth and manners, and maps by means and "
+                "on the outputs of attention beside these.",
                 *study["headlines"],
             ],
         )

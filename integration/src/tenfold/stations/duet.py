@@ -71,14 +71,9 @@ class Station:
 
     def run(self, context: Context) -> StationResult:
         """Train both a seed, read the angle, shift and decode, and probe."""
-        from tenfold.data.images import cifar10, fashion_mnist
+        from tenfold.data.images import at_scale
 
-        if context.scale == "paper":
-            if context.data_root is None:
-                raise ValueError("--scale paper needs --data-root")
-            split = cifar10(context.data_root)
-        else:
-            split = fashion_mnist()
+        split = at_scale(context.scale, context.data_root)
         runs, first, decoder = _train(context, split)
         study = committed_study(STUDY)
         return StationResult(

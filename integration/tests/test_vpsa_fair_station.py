@@ -100,7 +100,7 @@ def test_runs_on_images_of_cifars_shape_at_the_scale_of_the_paper(monkeypatch):
     images = rng.integers(0, 256, (64, 3, 32, 32), dtype=np.uint8)
     labels = np.arange(64) % 10
     split = Split("fake", images, labels, images, labels, tuple("abcdefghij"))
-    few(monkeypatch, split, 6)
+    few(monkeypatch, split, 20)
     with pytest.warns(vf.SmallGroupWarning):
         result = from_file.Station().run(Context(scale="paper"))
     assert result.tables["Classifier: AUC matrix by class"]["group"][:2] == ["a", "b"]

@@ -141,7 +141,8 @@ def _figure(figure: Lines | Images | Explorer) -> "Page":
 
     side = max(64, *figure.images.shape[1:3])
     table = {"image": list(figure.images), "caption": list(figure.captions)}
-    shown = Instances("image", caption=["caption"], size=side, title=figure.title)
+    height = max(360, side + 40)  # a large image is seen whole, without scrolling
+    shown = Instances("image", caption=["caption"], size=side, height=height, title=figure.title)
     return Page(table, [shown], title=figure.title, media={"image": Image(size=None)})
 
 

@@ -125,11 +125,12 @@ class Station:
             figures=[
                 picture(
                     "Drawn faces, camera b takes in less light: areas under the curves",
-                    faces[True].matrix(margins=True),
+                    planted=faces[True].matrix(margins=True),
+                    control=faces[False].matrix(margins=True),
                 ),
                 picture(
                     "The classifier by class: areas under the curves",
-                    first[False].matrix(by="class", margins=True),
+                    classes=first[False].matrix(by="class", margins=True),
                 ),
                 curves("Drawn faces under Gaussian noise", faces, "camera"),
                 curves("The classifier under Gaussian noise", first, CAMERAS),
@@ -206,14 +207,26 @@ def matrix_table(matrix: "vf.Matrix") -> dict[str, list[Any]]:
     return table
 
 
-def picture(title: str, matrix: "vf.Matrix") -> Images:
-    """The matrix as vpsa-fair draws it."""
+def picture(title: str, **matrices: "vf.Matrix") -> Images:
+    """Matrices as vpsa-fair draws them, one above the other."""
+    drawn = [_drawn(matrix.plot(), name) for name, matrix in matrices.items()]
+    width = max(pixels.shape[1] for pixels in drawn)
+    padded = [
+        np.pad(pixels, ((0, 0), (0, width - pixels.shape[1]), (0, 0)), constant_values=255)
+        for pixels in drawn
+    ]
+    caption = next(iter(matrices.values())).title
+    return Images(title, np.concatenate(padded)[None], [caption])
+
+
+def _drawn(figure: Any, name: str) -> np.ndarray:
+    """A figure as ``(H, W, 3)`` uint8, with its name at the left edge."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-    canvas = FigureCanvasAgg(matrix.plot())
+    figure.supylabel(name)
+    canvas = FigureCanvasAgg(figure)
     canvas.draw()
-    pixels = np.asarray(canvas.buffer_rgba())[..., :3]
-    return Images(title, np.ascontiguousarray(pixels)[None], [matrix.title])
+    return np.ascontiguousarray(np.asarray(canvas.buffer_rgba())[..., :3])
 
 
 def curves(title: str, results: Mapping[bool, "vf.Result"], by: str) -> Lines:

@@ -85,14 +85,6 @@ def test_the_report_needs_the_journal_alone_and_is_the_same_each_time(journal):
     assert {"Study: Held-out sentences", "Study: Truth", "Study: Sampled texts"} <= set(tables)
 
 
-def test_the_committed_report_is_that_of_the_committed_journal(tmp_path):
-    (tmp_path / "journal.jsonl").write_bytes((STUDY / "journal.jsonl").read_bytes())
-    command = [sys.executable, str(STUDY / "report.py"), "--journal"]
-    subprocess.run([*command, str(tmp_path / "journal.jsonl")], check=True, capture_output=True)
-    for name in FILES[:2]:
-        assert (tmp_path / name).read_text() == (STUDY / name).read_text()
-
-
 def result(target, source, lost):
     """Three sentences a side and two neutral ones, all alike up to a spread that says nothing."""
     spread = np.array([-0.01, 0, 0.01])
@@ -207,11 +199,3 @@ def test_unsteered_texts_serve_every_task_that_begins_alike(report):
     assert rows["cooking", "unsteered"] == [1, 2]
     assert rows["football", "unsteered"] == [1, 0]
     assert ("toxicity", "unsteered") not in rows  # it has beginnings of its own
-
-
-def test_an_empty_journal_is_refused_in_one_line(tmp_path):
-    command = [sys.executable, str(STUDY / "report.py"), "--journal", str(tmp_path / "none")]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 2
-    assert "holds no run" in done.stderr
-    assert "Traceback" not in done.stderr

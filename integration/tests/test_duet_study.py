@@ -66,14 +66,6 @@ def test_the_report_needs_the_journal_alone_and_is_the_same_each_time(journal):
     assert len(tables["Study: The bars"]["bar"]) >= 10
 
 
-def test_the_committed_report_is_that_of_the_committed_journal(tmp_path):
-    (tmp_path / "journal.jsonl").write_bytes((STUDY / "journal.jsonl").read_bytes())
-    command = [sys.executable, str(STUDY / "report.py"), "--journal"]
-    subprocess.run([*command, str(tmp_path / "journal.jsonl")], check=True, capture_output=True)
-    for name in FILES[:2]:
-        assert (tmp_path / name).read_text() == (STUDY / name).read_text()
-
-
 def one(median=8.0, masked=9.0, share=84.0, ridge=18.0, moved=0.06, still=0.1, wrong=0.1):
     rows = [{"what": "image", "amount": a, "moved": moved, "still": still, "wrong": wrong,
              "oracle": 0.02} for a in AMOUNTS]  # fmt: skip
@@ -155,11 +147,3 @@ def test_hidden_angles_are_at_chance_and_their_difference_is_not(report):
 
     assert judged(90, 40) == [True, True]
     assert judged(79, 46) == [False, False]
-
-
-def test_an_empty_journal_is_refused_in_one_line(tmp_path):
-    command = [sys.executable, str(STUDY / "report.py"), "--journal", str(tmp_path / "none")]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 2
-    assert "holds no run" in done.stderr
-    assert "Traceback" not in done.stderr

@@ -5,7 +5,6 @@ Run it, and read `report.py`:
     uv run --package tenfold --group study python integration/studies/act_steer/run.py --jobs 1
 """
 
-import argparse
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -15,7 +14,7 @@ import numpy as np
 import torch
 from tenfold.data import language, sentences
 from tenfold.steered_text import Arm, Held, fit_arm, held_out, sample, steered
-from tenfold.study import Task, run_tasks
+from tenfold.study import Task, journal_of, run_tasks, study_parser
 from tenfold.text_scores import choose, score
 
 HERE = Path(__file__).parent
@@ -171,15 +170,11 @@ def grid(size: dict[str, Any]) -> tuple[list[Task], Add]:
 
 def main() -> None:
     """Fill the journal."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--jobs", type=int, default=1, help="processes, one thread each")
+    parser = study_parser(__doc__ or "", takes="forty minutes", jobs=1)
     parser.add_argument("--more", action="store_true", help="more draws, maps and texts besides")
-    parser.add_argument("--smoke", action="store_true", help="all of it, tiny: minutes")
-    parser.add_argument("--journal", type=Path, help="default: beside this file; smoke in build/")
     args = parser.parse_args()
     size = SIZES["smoke" if args.smoke else "more" if args.more else "full"]
-    folder = HERE.parents[2] / "build" / "act-steer-smoke" if args.smoke else HERE
-    run_tasks(tasks(size), execute, args.journal or folder / "journal.jsonl", jobs=args.jobs)
+    run_tasks(tasks(size), execute, journal_of(args, HERE), jobs=args.jobs)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,6 @@ Run it, and read `report.py`:
     uv run --package tenfold --group study python integration/studies/duet/run.py --jobs 2
 """
 
-import argparse
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +28,7 @@ from tenfold.duet_runs import (
     transfer,
     two_factors,
 )
-from tenfold.study import Task, run_tasks
+from tenfold.study import Task, journal_of, run_tasks, study_parser
 
 HERE = Path(__file__).parent
 KINDS = ("duet", "simclr", "essl", "untrained")
@@ -159,16 +158,11 @@ def tasks(size: dict[str, Any]) -> list[Task]:
 
 def main() -> None:
     """Fill the journal."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--jobs", type=int, default=2, help="processes, one thread each")
-    sizes = parser.add_mutually_exclusive_group()
-    sizes.add_argument("--whole", action="store_true", help="three seeds of every part")
-    sizes.add_argument("--smoke", action="store_true", help="a minute instead of an hour")
-    parser.add_argument("--journal", type=Path, help="default: beside this file; smoke in build/")
+    parser = study_parser(__doc__ or "", takes="an hour")
+    parser.add_argument("--whole", action="store_true", help="three seeds of every part")
     args = parser.parse_args()
     size = SIZES["smoke" if args.smoke else "whole" if args.whole else "full"]
-    folder = HERE.parents[2] / "build" / "duet-smoke" if args.smoke else HERE
-    run_tasks(tasks(size), execute, args.journal or folder / "journal.jsonl", jobs=args.jobs)
+    run_tasks(tasks(size), execute, journal_of(args, HERE), jobs=args.jobs)
 
 
 if __name__ == "__main__":

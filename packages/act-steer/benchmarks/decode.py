@@ -214,13 +214,16 @@ def races(report: dict, *, bars: bool) -> list[dict]:
     return rows
 
 
-def missed_bars(report: dict) -> list[str]:
+def missed_bars(rows: list[dict]) -> list[str]:
     """One line for every bar that was not reached."""
-    return [
-        f"{name}: {ratio:.3f}, bar at least {BARS[way]}"
-        for name, ratio in report["ratios"].items()
-        if (way := name.rpartition(": ")[2]) in BARS and ratio < BARS[way]
-    ]
+    missed = []
+    for row in rows:
+        value, least, most = row["value"], row.get("at_least"), row.get("at_most")
+        if least is not None and not value >= least:
+            missed.append(f"{row['what']}: {value:.4g}, bar at least {least:g}")
+        if most is not None and not value <= most:
+            missed.append(f"{row['what']}: {value:.4g}, bar at most {most:g}")
+    return missed
 
 
 def write_readme(table: str) -> None:
@@ -270,7 +273,7 @@ def main(argv: list[str] | None = None) -> int:
         arguments.json.write_text(json.dumps(report, indent=2) + "\n")
     if arguments.readme:
         write_readme(table)
-    missed = missed_bars(report)
+    missed = missed_bars(report["races"])
     for line in missed:
         print(f"bar missed: {line}", file=sys.stderr)
     return int(bool(missed))

@@ -232,15 +232,15 @@ def races(report: dict, *, bars: bool) -> list[dict]:
     return rows
 
 
-def missed_bars(report: dict) -> list[str]:
+def missed_bars(rows: list[dict]) -> list[str]:
     """One line for every bar that was not reached."""
     missed = []
-    for name, (least, most) in BARS.items():
-        value = report["ratios"].get(name)
-        if value is not None and least is not None and value < least:
-            missed.append(f"{name}: {value:.3g}, bar at least {least}")
-        if value is not None and most is not None and value > most:
-            missed.append(f"{name}: {value:.3g}, bar at most {most}")
+    for row in rows:
+        value, least, most = row["value"], row.get("at_least"), row.get("at_most")
+        if least is not None and not value >= least:
+            missed.append(f"{row['what']}: {value:.4g}, bar at least {least:g}")
+        if most is not None and not value <= most:
+            missed.append(f"{row['what']}: {value:.4g}, bar at most {most:g}")
     return missed
 
 
@@ -277,12 +277,12 @@ def main(argv: list[str] | None = None) -> int:
             f"a random Llama, {model.config.num_hidden_layers} layers of {model.config.hidden_size}"
         )
     turns = 1 if arguments.quick else 5
-    races = {
+    contests = {
         "kernel": lambda: kernel(turns),
         "passes": lambda: passes(model, 1 if arguments.quick else 3),
         "growth": lambda: growth(turns),
     }
-    chosen = [arguments.only] if arguments.only else list(races)
+    chosen = [arguments.only] if arguments.only else list(contests)
     packages = ["act-steer", "torch", "numpy", "POT", "transformers"]
     report = {
         "threads": arguments.threads,
@@ -291,7 +291,7 @@ def main(argv: list[str] | None = None) -> int:
         "modules": 2 * model.config.num_hidden_layers,
         "versions": {"python": platform.python_version()}
         | {package: importlib.metadata.version(package) for package in packages},
-        "ratios": {key: value for race_ in chosen for key, value in races[race_]().items()},
+        "ratios": {key: value for name_ in chosen for key, value in contests[name_]().items()},
     }
     table = markdown(report)
     print(table)
@@ -300,7 +300,7 @@ def main(argv: list[str] | None = None) -> int:
         arguments.json.write_text(json.dumps(report, indent=2) + "\n")
     if arguments.readme:
         write_readme(table)
-    missed = missed_bars(report)
+    missed = missed_bars(report["races"])
     for line in missed:
         print(f"bar missed: {line}", file=sys.stderr)
     return int(bool(missed))

@@ -25,7 +25,7 @@ def test_the_table_of_fitting_goes_between_the_readmes_markers(tmp_path):
     }  # fmt: skip
     table = bench.markdown(report)
     assert "| loop over columns / fit, all threads | 21 |" in table
-    assert bench.missed_bars(report) == [
+    assert bench.missed_bars(bench.races(report, bars=True)) == [
         "loop of `ot.emd_1d` / fit, all threads: 150, bar at least 200",
         "one pass: log-log slope in layers: 1.2, bar at most 1.15",
     ]

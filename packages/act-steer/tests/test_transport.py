@@ -461,5 +461,5 @@ def test_a_map_checks_its_tensors_and_what_it_moves():
         AffineTransport(two, two, two, two)(torch.zeros(5, 3))
     with pytest.raises(ValueError, match="without moments"):
         AffineTransport(two, two, two, two).w2()
-    with pytest.raises(NotImplementedError, match="LinearTransport"):
+    with pytest.raises(TypeError, match="LinearTransport"):
         AffineTransport.fit(torch.zeros(2, 1), torch.zeros(2, 1))

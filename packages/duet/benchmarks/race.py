@@ -202,15 +202,15 @@ def races(report: dict, *, bars: bool) -> list[dict]:
     return rows
 
 
-def missed_bars(report: dict) -> list[str]:
+def missed_bars(rows: list[dict]) -> list[str]:
     """One line for every bar that was not reached."""
     missed = []
-    for name, (least, most) in BARS.items():
-        value = report["ratios"].get(name)
-        if value is not None and least is not None and value < least:
-            missed.append(f"{name}, {RATIO_OF[name]}: {value:.2f}, bar at least {least}")
-        if value is not None and most is not None and value > most:
-            missed.append(f"{name}, {RATIO_OF[name]}: {value:.2f}, bar at most {most}")
+    for row in rows:
+        value, least, most = row["value"], row.get("at_least"), row.get("at_most")
+        if least is not None and not value >= least:
+            missed.append(f"{row['what']}: {value:.4g}, bar at least {least:g}")
+        if most is not None and not value <= most:
+            missed.append(f"{row['what']}: {value:.4g}, bar at most {most:g}")
     return missed
 
 
@@ -257,7 +257,7 @@ def main(argv: list[str] | None = None) -> int:
         arguments.json.write_text(json.dumps(report, indent=2) + "\n")
     if arguments.readme:
         write_readme(table)
-    missed = missed_bars(report)
+    missed = missed_bars(report["races"])
     for line in missed:
         print(f"bar missed: {line}", file=sys.stderr)
     return int(bool(missed))

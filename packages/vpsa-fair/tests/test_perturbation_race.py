@@ -19,7 +19,20 @@ def test_the_bar_is_on_all_severities_and_the_table_shows_each():
         "motion_blur": [2.0] * 6,
     }}  # fmt: skip
     assert "| gaussian_blur | 8x | 12x | 13x | 14x | 20x | 12x |" in race.markdown(report)
-    assert race.missed_bars(report) == ["contrast: 9.4, bar at least 10"]
+    assert race.missed_bars(race.races(report, bars=True)) == [
+        "contrast, imagecorruptions / ours: 9.4, bar at least 10"
+    ]
+    assert race.missed_bars(race.races(report, bars=False)) == []
+
+
+def test_the_table_goes_between_the_readmes_markers(tmp_path, monkeypatch):
+    assert race.README.read_text().count("<!-- perturbations -->") == 1
+    monkeypatch.setattr(race, "README", tmp_path / "README.md")
+    mark = "<!-- perturbations -->\n{}<!-- /perturbations -->\nafter\n"
+    race.README.write_text(mark.format("old\n"))
+    for _ in range(2):
+        race.write_readme("| new |")
+        assert race.README.read_text() == mark.format("\n| new |\n\n")
 
 
 def test_results_that_differ_stop_the_race():

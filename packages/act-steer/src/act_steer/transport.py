@@ -263,7 +263,7 @@ class AffineTransport:
 
     @staticmethod
     def _scales(sums: Coupled, source: Sorted, target: Sorted) -> np.ndarray:
-        raise NotImplementedError("fit one of the named maps, such as LinearTransport")
+        raise TypeError("fit one of the named maps, such as LinearTransport")
 
     @staticmethod
     def _shifts(sums: Coupled, scale: np.ndarray) -> np.ndarray:

@@ -40,10 +40,10 @@ DONE = {  # seeds of each part that was run; the rest is in "whole"
 }  # fmt: skip
 LONG: dict[str, Any] = {"train": 8000, "steps": 700, "decoder_steps": 420, "batch": 128}
 SIZES: dict[str, dict[str, Any]] = {
-    "full": LONG | {"seeds": DONE, "pairs": 1},
-    "whole": LONG | {"seeds": dict.fromkeys(DONE, 3), "pairs": 3},
+    "full": LONG | {"seeds": DONE},
+    "whole": LONG | {"seeds": dict.fromkeys(DONE, 3)},
     "smoke": {"train": 160, "steps": 4, "decoder_steps": 3, "batch": 32,
-              "seeds": dict.fromkeys(DONE, 1), "pairs": 3},
+              "seeds": dict.fromkeys(DONE, 1)},
 }  # fmt: skip
 
 
@@ -144,7 +144,7 @@ def tasks(size: dict[str, Any]) -> list[Task]:
         add("methods", seeds[kind], kind=kind, weight=LAMBDA)
     add("noise", seeds["noise"], noise=NOISE)
     add("mask", seeds["mask"])
-    for pair in FACTORS[: size["pairs"]]:
+    for pair in FACTORS:
         add("factors", seeds["factors"], weights=list(pair))
     for known in (True, False):
         add("relative", seeds["relative"], relative=known)

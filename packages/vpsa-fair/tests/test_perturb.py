@@ -431,3 +431,12 @@ def test_the_grids_of_all_have_ten_levels_inside_their_bounds():
     assert gaussian_blur(log(1, 2, 3)).axis.kind == "log"
     assert gaussian_blur().at(linear(1, 2, 3)).levels == linear(1, 2, 3)
     assert len({one.name for one in standard()}) == len(standard())
+
+
+def test_seed_perturbation_and_image_each_have_numbers_of_their_own():
+    from vpsa_fair.draws import draws
+
+    first = draws(0, "noise", b"image", 64)
+    others = [draws(1, "noise", b"image", 64), draws(0, "salt", b"image", 64)]
+    for other in [*others, draws(0, "noise", b"another", 64)]:
+        assert (first != other).mean() > 0.9

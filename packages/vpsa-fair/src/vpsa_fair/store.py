@@ -5,7 +5,9 @@ import io
 import json
 import os
 import socket
+import tempfile
 import time
+import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -147,13 +149,12 @@ class Store:
             owner = json.loads(path.read_text() or "{}")
         except (OSError, ValueError):
             return
-        clock = self.root / "claims" / f".clock-{socket.gethostname()}-{os.getpid()}"
-        clock.touch()
-        late = clock.stat().st_mtime - seen.st_mtime > self.stale
-        clock.unlink(missing_ok=True)
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".clock-") as clock:
+            now = os.fstat(clock.fileno()).st_mtime  # by the clock of the file system
         here = owner.get("host") == socket.gethostname()
+        late = now - seen.st_mtime > self.stale
         if late or (here and not _runs(int(owner["pid"]))):
-            grave = path.with_name(f".void-{path.name}-{os.getpid()}")
+            grave = path.with_name(f".void-{path.name}-{uuid.uuid4().hex}")
             try:
                 os.rename(path, grave)  # of many who see it, one succeeds
             except OSError:

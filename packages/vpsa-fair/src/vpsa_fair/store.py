@@ -7,7 +7,6 @@ import os
 import socket
 import tempfile
 import time
-import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -144,22 +143,37 @@ class Store:
             os.close(handle)
 
     def _void_if_stale(self, path: Path) -> None:
-        try:
-            seen = path.stat()
-            owner = json.loads(path.read_text() or "{}")
-        except (OSError, ValueError):
+        if not self._is_void(path):
             return
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".clock-") as clock:
-            now = os.fstat(clock.fileno()).st_mtime  # by the clock of the file system
+        lock = path.with_name(f".void-{path.name}")  # of many who see it, one at a time
+        try:
+            os.close(os.open(lock, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
+        except FileExistsError:
+            if self._age(lock) > self.stale:  # its maker was killed here
+                lock.unlink(missing_ok=True)
+            return
+        try:
+            if self._is_void(path):  # another may have taken it over meanwhile
+                path.unlink(missing_ok=True)
+        finally:
+            lock.unlink(missing_ok=True)
+
+    def _is_void(self, path: Path) -> bool:
+        try:
+            owner = json.loads(path.read_text() or "{}")
+            age = self._age(path)
+        except (OSError, ValueError):
+            return False
         here = owner.get("host") == socket.gethostname()
-        late = now - seen.st_mtime > self.stale
-        if late or (here and not _runs(int(owner["pid"]))):
-            grave = path.with_name(f".void-{path.name}-{uuid.uuid4().hex}")
+        return age > self.stale or (here and not _runs(int(owner["pid"])))
+
+    def _age(self, path: Path) -> float:
+        """Seconds since a file was touched, by the clock of the file system; 0 if it is gone."""
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".clock-") as clock:
             try:
-                os.rename(path, grave)  # of many who see it, one succeeds
-            except OSError:
-                return
-            grave.unlink(missing_ok=True)
+                return os.fstat(clock.fileno()).st_mtime - path.stat().st_mtime
+            except FileNotFoundError:
+                return 0.0
 
 
 def _whole(vectors: NDArray[np.generic], count: int) -> bool:

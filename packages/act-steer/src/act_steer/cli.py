@@ -173,7 +173,7 @@ def _fold(arguments: argparse.Namespace) -> int:
         print("act-steer: the folded model is not the steered one: not written", file=sys.stderr)
         return 1
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(dir=arguments.out.parent))
+    folder = Path(tempfile.mkdtemp(dir=arguments.out.parent, prefix=f".{arguments.out.name}."))
     try:
         model.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
@@ -230,7 +230,7 @@ def read_prompts(path: Path) -> list[str]:
         for number, line in enumerate(lines, 1):
             try:
                 text = json.loads(line)["text"]
-            except (ValueError, TypeError, KeyError):
+            except (ValueError, TypeError, KeyError, RecursionError):
                 text = None
             if not isinstance(text, str):
                 raise ValueError(f'{path}, line {number}: must be {{"text": "..."}}')

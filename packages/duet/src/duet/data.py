@@ -1,8 +1,11 @@
 """Images from a file or a folder: idx as MNIST's, npz, npy, or pictures sorted by class."""
 
 import gzip
+import struct
 import zipfile
+import zlib
 from pathlib import Path
+from tokenize import TokenError
 
 import numpy as np
 import torch
@@ -10,6 +13,11 @@ from torch import Tensor
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
 Data = tuple[Tensor, Tensor | None]
+_NO_ARRAY = (  # what numpy and zipfile raise on files that hold none
+    ValueError, TypeError, KeyError, SyntaxError, EOFError, OverflowError, MemoryError,
+    RecursionError, NotImplementedError, RuntimeError, TokenError, struct.error, zlib.error,
+    zipfile.BadZipFile,
+)  # fmt: skip
 
 
 def read_images(path: str | Path, *, size: int | None = None) -> Data:
@@ -101,7 +109,7 @@ def _numpy(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
             if "images" not in loaded:
                 raise ValueError(f"it holds {', '.join(loaded) or 'nothing'}, and no 'images'")
             return loaded["images"], loaded.get("labels")
-    except (ValueError, EOFError, zipfile.BadZipFile) as error:
+    except _NO_ARRAY as error:
         raise ValueError(f"{path} is no file of images: {error}") from error
 
 

@@ -9,7 +9,6 @@ import io
 import json
 import os
 import tempfile
-import zipfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +16,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from vpsa_fair.errors import SPOILT
 
 FORMAT = "vpsa-fair-counts"
 VERSION = 1
@@ -294,11 +295,15 @@ class Counts:
             with open(path, "rb") as raw, np.load(raw, allow_pickle=False) as file:
                 arrays = {k: file[k] for k in file.files}
             header = json.loads(str(arrays["header"]))
-        except (zipfile.BadZipFile, KeyError, ValueError, EOFError) as error:
+            if header.get("format") != FORMAT or header.get("version", 0) > VERSION:
+                got = f"{header.get('format')} {header.get('version')}"
+                raise ValueError(f"it must be {FORMAT} {VERSION}, got {got}")
+            return cls._parse(header, arrays)
+        except SPOILT as error:
             raise ValueError(f"{os.fspath(path)} is no file of counts: {error}") from error
-        if header.get("format") != FORMAT or header.get("version", 0) > VERSION:
-            got = f"{header.get('format')} {header.get('version')}"
-            raise ValueError(f"{os.fspath(path)} must be {FORMAT} {VERSION}, got {got}")
+
+    @classmethod
+    def _parse(cls, header: Mapping[str, Any], arrays: Mapping[str, Any]) -> "Counts":
         return cls(
             identity=arrays["identity"],
             groups={k: arrays[f"group{i}"] for i, k in enumerate(header["attributes"])},

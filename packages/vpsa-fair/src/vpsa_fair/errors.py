@@ -1,6 +1,18 @@
 """What goes wrong, by what is at fault: the data, the levels, the model; and what is doubtful."""
 
+import struct
+import zipfile
+import zlib
+from tokenize import TokenError
+
 __all__ = ["DataError", "LevelError", "ModelError", "ResolutionWarning", "SmallGroupWarning"]
+
+
+SPOILT = (  # what numpy, zipfile and json raise on bytes that are none of theirs
+    ValueError, TypeError, KeyError, AttributeError, SyntaxError, EOFError, OverflowError,
+    MemoryError, RecursionError, NotImplementedError, RuntimeError, TokenError, struct.error,
+    zlib.error, zipfile.BadZipFile,
+)  # fmt: skip
 
 
 class DataError(ValueError):

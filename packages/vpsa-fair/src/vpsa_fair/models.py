@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from vpsa_fair.errors import DataError, ModelError
+from vpsa_fair.errors import SPOILT, DataError, ModelError
 
 __all__ = ["Embed", "Precomputed", "embedded", "self_test"]
 
@@ -137,9 +137,12 @@ class Precomputed:
             return np.asarray(self.source[name])
         path = self.source / f"{name}.npy"
         try:
-            return np.load(path, allow_pickle=False)
-        except (OSError, ValueError) as error:
+            vectors = np.load(path, allow_pickle=False)
+        except (OSError, *SPOILT) as error:
             raise DataError(f"{path} cannot be read as embeddings: {error}") from error
+        if not isinstance(vectors, np.ndarray):
+            raise DataError(f"{path} is an archive, not one array of embeddings")
+        return vectors
 
     def __call__(self, images: Pixels) -> NDArray[np.floating]:
         """Refuse: there is no model here."""

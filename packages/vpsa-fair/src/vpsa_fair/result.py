@@ -4,7 +4,6 @@ import io
 import json
 import os
 import warnings
-import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
@@ -15,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vpsa_fair.counts import Counts, crossings, write_atomically
-from vpsa_fair.errors import DataError, SmallGroupWarning
+from vpsa_fair.errors import SPOILT, DataError, SmallGroupWarning
 from vpsa_fair.estimates import Estimates, Settings, estimate
 from vpsa_fair.intervals import KINDS
 from vpsa_fair.matrix import Matrix, build_matrix, build_pairwise
@@ -337,7 +336,7 @@ class Result:
             groupings = header["groupings"]
             names = ("seed", "n_boot", "confidence", "interval", "min_identities")
             settings = {name: header[name] for name in names}
-        except (OSError, KeyError, ValueError, AttributeError) as error:
+        except (OSError, *SPOILT) as error:
             raise DataError(f"{os.fspath(folder)} holds no result: {error}") from error
         groups = tuple(tuple(g) if isinstance(g, list) else str(g) for g in groupings)
         return cls(counts, groups, meta=header.get("meta", {}), examples=examples, **settings)
@@ -349,7 +348,7 @@ def _load_examples(path: Path) -> dict[str, NDArray[np.uint8]]:
     try:
         with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
             return {str(n): file[f"strip{i}"] for i, n in enumerate(file["names"])}
-    except (zipfile.BadZipFile, EOFError) as error:
+    except SPOILT as error:
         raise ValueError(f"{path.name} is damaged: {error}") from error
 
 

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vpsa_fair.counts import write_atomically
+from vpsa_fair.errors import SPOILT
 
 __all__ = ["Memory", "Store", "digest", "read_journal"]
 
@@ -93,7 +94,7 @@ class Store:
         """``(count, d)`` embeddings; None if they are not there, or broken from outside."""
         try:
             vectors = np.load(self.path(name), allow_pickle=False)
-        except (OSError, ValueError, EOFError):
+        except (OSError, *SPOILT):
             return None
         return vectors if _whole(vectors, count) else None
 
@@ -101,7 +102,7 @@ class Store:
         """Whether :meth:`load` would find them, without reading them."""
         try:
             return _whole(np.load(self.path(name), mmap_mode="r", allow_pickle=False), count)
-        except (OSError, ValueError, EOFError):
+        except (OSError, *SPOILT):
             return False
 
     def save(self, name: str, vectors: Vectors) -> None:
@@ -176,7 +177,9 @@ class Store:
                 return 0.0
 
 
-def _whole(vectors: NDArray[np.generic], count: int) -> bool:
+def _whole(vectors: object, count: int) -> bool:
+    if not isinstance(vectors, np.ndarray):  # an archive of several
+        return False
     return vectors.ndim == 2 and len(vectors) == count and vectors.dtype == np.float32
 
 
@@ -205,7 +208,7 @@ def read_journal(path: str | os.PathLike[str]) -> list[dict[str, object]]:
     for line in Path(path).read_text(encoding="utf-8", errors="replace").splitlines():
         try:
             event = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             continue
         if isinstance(event, dict):
             events.append(event)

@@ -185,7 +185,7 @@ def steered(folder):
 
     torch.manual_seed(0)
     config = LlamaConfig(
-        vocab_size=16, hidden_size=8, intermediate_size=8, num_hidden_layers=1,
+        vocab_size=16, hidden_size=8, intermediate_size=8, num_hidden_layers=2,
         num_attention_heads=2, num_key_value_heads=1, max_position_embeddings=32,
     )  # fmt: skip
     LlamaForCausalLM(config).save_pretrained(folder / "model")
@@ -193,9 +193,9 @@ def steered(folder):
     made = PreTrainedTokenizerFast(tokenizer_object=words, unk_token="w0", eos_token="w1")
     made.save_pretrained(folder / "model")
     a, b = torch.randn(2, 9, 8)
-    linear = {"model.layers.0.input_layernorm": LinearTransport.fit(a, b)}
+    linear = {"model.layers.0.input_layernorm": LinearTransport.fit(a, b, support="all")}
     act_steer.Steering(linear).save(folder / "maps.safetensors")
-    mean = {"model.layers.0": MeanTransport.fit(a, b)}
+    mean = {"model.layers.1": MeanTransport.fit(a, b)}
     act_steer.Steering(mean).save(folder / "mean.safetensors")
 
 

@@ -18,21 +18,22 @@ from tenfold.steered_text import (
     MEAN,
     Arm,
     Effect,
+    Held,
     Sample,
     fit_arm,
     held_out,
-    sample,
+    samples,
     steered,
 )
 from tenfold.text_scores import score
 
 TASKS = ("football", "sentiment")
 STRENGTHS = (0.25, 0.5, 0.75, 1.0)
-ASKED = {"football": STRENGTHS, "sentiment": (0.5, 1.0)}
+ASKED = {"football": (0.25, 0.5, 1.0), "sentiment": (0.5, 1.0)}
 """Strengths at which held-out sentences are scored."""
-FITTED, OPENERS, TOKENS = 40, 8, 20
-FOLD_STRENGTH = 0.5
-TICKS = sum(1 + len(ASKED[name]) + 1 + len(STRENGTHS) for name in TASKS) + 3
+FITTED, OPENERS, TOKENS = 32, 8, 20
+FOLD_STRENGTH, FOLD_SCORED = 0.5, 8
+TICKS = sum(2 + len(ASKED[name]) for name in TASKS) + 3
 """How often `tell` calls ``tick``."""
 
 
@@ -68,24 +69,23 @@ def tell(seed: int, device: str, tick: Callable[[], None]) -> Told:
     both = model.to(device), found[1]
     openers = sentences.openers()[:OPENERS]
     effects: dict[str, list[Effect]] = {}
-    samples: dict[str, list[Sample]] = {}
+    texts: dict[str, list[Sample]] = {}
     besides: dict[Arm, Effect] = {}
+    plain: Held | None = None
     for name in TASKS:
         task = sentences.task(name)
-        plain = held_out(*both, task)
+        plain = held_out(*both, task, known=plain and plain.neutral)
         maps = fit_arm(*both, task.fit, LINEAR, few=FITTED, seed=seed)
         tick()
-        effects[name], samples[name] = list[Effect](), list[Sample]()
-        for strength in (0.0, *STRENGTHS):
-            if strength in ASKED[name]:
-                with steered(model, maps, strength):
-                    now = held_out(*both, task)
-                effects[name].append(Effect.of(strength, now, plain))
-                tick()
-            samples[name].append(
-                sample(*both, openers, task.keywords, maps, strength, tokens=TOKENS, seed=seed)
-            )
+        effects[name] = []
+        for strength in ASKED[name]:
+            with steered(model, maps, strength):
+                effects[name].append(Effect.of(strength, held_out(*both, task), plain))
             tick()
+        texts[name] = samples(
+            *both, openers, task.keywords, maps, (0.0, *STRENGTHS), tokens=TOKENS, seed=seed
+        )
+        tick()
         for arm in (MEAN, CONTROL) if name == TASKS[0] else ():
             with steered(model, fit_arm(*both, task.fit, arm, few=FITTED, seed=seed), 1.0):
                 besides[arm] = Effect.of(1.0, held_out(*both, task), plain)
@@ -93,19 +93,20 @@ def tell(seed: int, device: str, tick: Callable[[], None]) -> Told:
     folded = fold_error(*both, sentences.task(TASKS[0]), seed)
     tick()
     reach = f"{FOLDABLE}, strength {FOLD_STRENGTH}"
-    return Told(effects, besides[MEAN], besides[CONTROL], samples, folded, reach)
+    return Told(effects, besides[MEAN], besides[CONTROL], texts, folded, reach)
 
 
 def fold_error(model: Any, tokenizer: Any, task: Task, seed: int) -> float:
     """Return by how much a sentence's log-probability per token differs, folded and hooked.
 
-    The largest difference over the target's held-out sentences, in nats; the model that is given
-    comes out as it went in.
+    The largest difference over the target's first held-out sentences, in nats; the model that is
+    given comes out as it went in.
     """
     maps = fit_arm(model, tokenizer, task.fit, FOLDABLE, few=FITTED, seed=seed)
+    texts = task.held_out.target[:FOLD_SCORED]
     with steered(model, maps, FOLD_STRENGTH):
-        hooked = score(model, tokenizer, task.held_out.target)
+        hooked = score(model, tokenizer, texts)
     plain = copy.deepcopy(model)
     fold(maps, plain, strength=FOLD_STRENGTH)
-    folded = score(plain, tokenizer, task.held_out.target)
+    folded = score(plain, tokenizer, texts)
     return float(np.abs(folded.per_token - hooked.per_token).max())

@@ -23,6 +23,11 @@ if TYPE_CHECKING:
 
 STUDY = Path(__file__).parents[3] / "studies" / "act_steer" / "summary.json"
 FOLD_ERROR = 1e-4
+CHEAP = 1.1
+"""Neutral perplexity over the unsteered that we call minimal: a tenth of a nat a token, a third
+or less of what half the strength gives."""
+TESTED = 32
+"""Images a strength; the tests of `tenfold.steered_digits` have 64."""
 RULE = (
     "Reproduced means all three, for every seed. Text: for football and sentiment the contrast of "
     "held-out sentences (the gain of the target's less that of the source's) rises with every "
@@ -74,6 +79,7 @@ class Station:
             notes=[
                 RULE,
                 *([missing] if missing else []),
+                *(bargains(one) for one in told[:1]),
                 f"SmolLM2-135M-Instruct in float32; {FITTED} sentences a side to fit on, drawn by "
                 "the seed, 32 of other shapes a side and 36 neutral ones to score on, all of this "
                 f"repository; {context.seeds} seed(s). Intervals are of the bootstrap over "
@@ -108,7 +114,7 @@ def draw(seed: int, tick: Callable[[], None]) -> dict[str, "Sweep"]:
     for task in steered_digits.TASKS:
         maps = steered_digits.fit(task, seed=steered_digits.FIT_SEED + 1000 * seed)
         test = steered_digits.TEST_SEED + 1000 * seed
-        found[task] = steered_digits.sweep(task, maps, seed=test)
+        found[task] = steered_digits.sweep(task, maps, seed=test, tested=TESTED)
         tick()
     return found
 
@@ -142,7 +148,19 @@ def is_cheap(told: "Told") -> bool:
     """Whether neutral text is hardly less likely at half strength."""
     halves = [effect for found in told.effects.values() for effect in found
               if effect.strength == 0.5]  # fmt: skip
-    return all(effect.perplexity.value <= 1.1 for effect in halves)
+    return all(effect.perplexity.value <= CHEAP for effect in halves)
+
+
+def bargains(told: "Told") -> str:
+    """The largest strength that is cheap, by task, and what it gives."""
+    parts = []
+    for name, found in told.effects.items():
+        cheap = [effect for effect in found if effect.perplexity.value <= CHEAP]
+        parts.append(f"{name}: {cheap[-1] if cheap else 'none of those that were run'}")
+    return (
+        f"The largest strength at which neutral perplexity stays within {CHEAP} times the "
+        f"unsteered, and what it gives. {'. '.join(parts)}."
+    )
 
 
 def draws(sweeps: Mapping[str, "Sweep"]) -> bool:

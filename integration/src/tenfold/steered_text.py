@@ -145,6 +145,7 @@ def held_out(
     task: Task,
     *,
     few: int | None = None,
+    neutrals: int | None = None,
     batch: int = 32,
     known: Scores | None = None,
 ) -> Held:
@@ -155,12 +156,15 @@ def held_out(
         tokenizer: its tokenizer.
         task: whose sentences.
         few: of each kind; None is all of them.
+        neutrals: of the neutral ones, where these are to be fewer.
         batch: of `score`.
         known: what the model makes of the neutral sentences, where that was scored before.
     """
-    kinds = [task.held_out.target, task.held_out.source, *([] if known else [neutral()])]
-    found = [score(model, tokenizer, texts[:few], batch=batch) for texts in kinds]
-    return Held(*found, *([known] if known else []))
+    target, source, beside = (
+        texts[:few] for texts in (task.held_out.target, task.held_out.source, neutral())
+    )
+    found = [score(model, tokenizer, texts, batch=batch) for texts in (target, source)]
+    return Held(*found, known or score(model, tokenizer, beside[:neutrals], batch=batch))
 
 
 @dataclass(frozen=True)

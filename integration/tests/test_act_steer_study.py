@@ -27,7 +27,7 @@ def key(task):
     return json.dumps(task, sort_keys=True)
 
 
-def test_the_full_study_has_every_task_with_its_control_and_the_journal_holds_it(study):
+def test_the_full_study_has_every_task_with_its_control(study):
     tasks = study.tasks(study.SIZES["full"])
     assert len({key(task) for task in tasks}) == len(tasks)
     for name in sentences.TASKS:
@@ -36,8 +36,11 @@ def test_the_full_study_has_every_task_with_its_control_and_the_journal_holds_it
         assert {task["arm"]["method"] for task in own} == {"linear", "mean"}
         swept = [task["strengths"] for task in own if task["arm"]["modules"] == "norms"]
         assert swept.count([-0.5, 0.25, 0.5, 0.75, 1.0]) == 2
+
+
+def test_the_committed_journal_holds_every_run_and_no_other(study):
     committed = {key(task) for task, _ in read_journal(STUDY / "journal.jsonl")}
-    assert committed == {key(task) for task in tasks}
+    assert committed == {key(task) for task in study.tasks(study.SIZES["more"])}
 
 
 def test_more_adds_draws_maps_and_texts_and_repeats_nothing(study):
@@ -160,6 +163,18 @@ def test_two_arms_are_compared_sentence_by_sentence(report):
     gained, ratio = report.apart(first, second)
     assert (gained.value, ratio.value) == (pytest.approx(0.3), pytest.approx(1))
     assert gained.high - gained.low < 1e-9  # the spread is the same and goes out
+
+
+def test_a_mean_of_three_draws_is_set_against_one_draw_on_that_draw_alone(report):
+    runs = [(task(steered_text.LINEAR, s), {"1.0": result(1 + s, 0, 0.1 * s)}) for s in (0, 1, 2)]
+    runs.append((task(steered_text.MEAN, 1), {"1.0": result(1.5, 0, 0.3)}))
+    cells = report.collected(runs)
+    gained, ratio = report.apart(*(cells["football", arm, 1.0]
+                                   for arm in (report.LINEAR, report.MEAN)))  # fmt: skip
+    assert gained.value == pytest.approx(0.5)
+    assert ratio.value == pytest.approx(np.exp(0.1 - 0.3))
+    with pytest.raises(ValueError, match=r"seeds \[1\], none of \[0\]"):
+        cells["football", report.MEAN, 1.0].on({0})
 
 
 def test_a_change_of_choices_is_paired(report):

@@ -1,3 +1,5 @@
+import functools
+
 import numpy as np
 import pytest
 import torch
@@ -110,6 +112,30 @@ def test_samples_at_strength_zero_are_the_unsteered_ones(tiny_llama, task):
     assert full.texts != plain.texts
     assert plain.hits == sum("dog" in text for text in plain.texts)
     assert len(plain.tones) == 2
+
+
+def test_all_strengths_in_one_batch_are_those_of_each_by_itself(tiny_llama, task, monkeypatch):
+    greedy = functools.partial(steered_text.continuations, temperature=1e-4)
+    monkeypatch.setattr(steered_text, "continuations", greedy)
+    steering = steered_text.fit_arm(*tiny_llama, task.fit, LINEAR)
+    openers, strengths = ["the", "a dog", "two cat"], (0.0, 0.5, 1.0)
+    together = steered_text.samples(
+        *tiny_llama, openers, task.keywords, steering, strengths, tokens=4
+    )
+    for found, strength in zip(together, strengths, strict=True):
+        alone = steered_text.sample(
+            *tiny_llama, openers, task.keywords, steering, strength, tokens=4
+        )
+        assert (found.strength, found.texts, found.hits) == (strength, alone.texts, alone.hits)
+        assert found.perplexity == pytest.approx(alone.perplexity, rel=1e-4)
+    assert together[0].texts != together[2].texts
+
+
+def test_what_is_known_of_neutral_sentences_is_not_scored_again(tiny_llama, task):
+    whole = steered_text.held_out(*tiny_llama, task)
+    again = steered_text.held_out(*tiny_llama, task, known=whole.neutral)
+    assert again.neutral is whole.neutral
+    assert np.array_equal(again.target.total, whole.target.total)
 
 
 @pytest.fixture(scope="module")

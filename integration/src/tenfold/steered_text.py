@@ -4,7 +4,7 @@ import warnings
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from act_steer import Steering, UnboundedWarning, fit
@@ -23,6 +23,9 @@ from tenfold.text_scores import (
     tone,
     with_keyword,
 )
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 STRENGTHS = (0.25, 0.5, 0.75, 1.0)
 
@@ -110,7 +113,7 @@ def by_lot(source: list[str], target: list[str], seed: int) -> tuple[list[str], 
 
 
 @contextmanager
-def steered(model: Any, steering: Steering | None, strength: float) -> Iterator[None]:
+def steered(model: Any, steering: Steering | None, strength: "float | Tensor") -> Iterator[None]:
     """The model at a strength, negative ones without a warning; None leaves it as it is."""
     if steering is None:
         yield
@@ -137,12 +140,31 @@ class Held:
 
 
 def held_out(
-    model: Any, tokenizer: Any, task: Task, *, few: int | None = None, batch: int = 32
+    model: Any,
+    tokenizer: Any,
+    task: Task,
+    *,
+    few: int | None = None,
+    neutrals: int | None = None,
+    batch: int = 32,
+    known: Scores | None = None,
 ) -> Held:
-    """Score the held-out sentences, or the first ``few`` of each kind."""
-    kinds = (task.held_out.target, task.held_out.source, neutral())
-    found = (score(model, tokenizer, texts[:few], batch=batch) for texts in kinds)
-    return Held(*found)
+    """Score the held-out sentences, or the first ``few`` of each kind.
+
+    Args:
+        model: a causal model of transformers.
+        tokenizer: its tokenizer.
+        task: whose sentences.
+        few: of each kind; None is all of them.
+        neutrals: of the neutral ones, where these are to be fewer.
+        batch: of `score`.
+        known: what the model makes of the neutral sentences, where that was scored before.
+    """
+    target, source, beside = (
+        texts[:few] for texts in (task.held_out.target, task.held_out.source, neutral())
+    )
+    found = [score(model, tokenizer, texts, batch=batch) for texts in (target, source)]
+    return Held(*found, known or score(model, tokenizer, beside[:neutrals], batch=batch))
 
 
 @dataclass(frozen=True)
@@ -266,8 +288,51 @@ def sample(
     """
     with steered(model, steering, strength):
         texts = continuations(model, tokenizer, openers, tokens=tokens, seed=seed)
-    whole = [f"{opener}{text}" for opener, text in zip(openers, texts, strict=True)]
+    return _judged(model, tokenizer, openers, texts, keywords, (strength,))[0]
+
+
+def samples(
+    model: Any,
+    tokenizer: Any,
+    openers: Sequence[str],
+    keywords: Collection[str],
+    steering: Steering,
+    strengths: Sequence[float],
+    *,
+    tokens: int = 24,
+    seed: int = 0,
+) -> list[Sample]:
+    """Sample at several strengths in one batch, where each row has its own; see `sample`.
+
+    On a processor one batch of forty rows takes a third of the time of five batches of eight.
+    """
+    import torch
+
+    rows = torch.tensor(strengths, dtype=torch.float32).repeat_interleave(len(openers))
+    with steered(model, steering, rows):
+        texts = continuations(
+            model, tokenizer, list(openers) * len(strengths), tokens=tokens, seed=seed
+        )
+    return _judged(model, tokenizer, openers, texts, keywords, strengths)
+
+
+def _judged(
+    model: Any,
+    tokenizer: Any,
+    openers: Sequence[str],
+    texts: Sequence[str],
+    keywords: Collection[str],
+    strengths: Sequence[float],
+) -> list[Sample]:
+    """What is in the texts of each strength, an opener after the other."""
+    n = len(openers)
+    whole = [f"{openers[k % n]}{text}" for k, text in enumerate(texts)]
     scores = score(model, tokenizer, whole)
-    perplexity = float(np.exp(-scores.total.sum() / scores.tokens.sum()))
-    hits = with_keyword(texts, keywords)
-    return Sample(strength, list(openers), texts, hits, tone(texts), perplexity)
+    found = []
+    for k, strength in enumerate(strengths):
+        own = slice(k * n, k * n + n)
+        part = list(texts[own])
+        perplexity = float(np.exp(-scores.total[own].sum() / scores.tokens[own].sum()))
+        hits = with_keyword(part, keywords)
+        found.append(Sample(strength, list(openers), part, hits, tone(part), perplexity))
+    return found

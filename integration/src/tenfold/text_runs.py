@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from act_steer import Steering
 from act_steer.fold import fold
 
 from tenfold.data import sentences
@@ -15,24 +16,23 @@ from tenfold.steered_text import (
     CONTROL,
     FOLDABLE,
     LINEAR,
-    MEAN,
-    Arm,
     Effect,
+    Held,
     Sample,
     fit_arm,
     held_out,
-    sample,
+    samples,
     steered,
 )
 from tenfold.text_scores import score
 
 TASKS = ("football", "sentiment")
 STRENGTHS = (0.25, 0.5, 0.75, 1.0)
-ASKED = {"football": STRENGTHS, "sentiment": (0.5, 1.0)}
+ASKED = {"football": (0.25, 0.5, 1.0), "sentiment": (0.5, 1.0)}
 """Strengths at which held-out sentences are scored."""
-FITTED, OPENERS, TOKENS = 40, 8, 20
-FOLD_STRENGTH = 0.5
-TICKS = sum(1 + len(ASKED[name]) + 1 + len(STRENGTHS) for name in TASKS) + 3
+FITTED, NEUTRAL, OPENERS, TOKENS = 32, 18, 6, 16
+FOLD_STRENGTH, FOLD_SENTENCES = 0.5, 8
+TICKS = sum(2 + len(ASKED[name]) for name in TASKS) + 2
 """How often `tell` calls ``tick``."""
 
 
@@ -42,7 +42,6 @@ class Told:
 
     Attributes:
         effects: of Linear on the norms, by task.
-        mean: of Mean on the norms, at strength 1, for the first task.
         control: of Linear with labels by lot, at strength 1, for the first task.
         samples: by task, from strength 0 on.
         folded: largest difference of a log-probability between folded and hooked, nats per token.
@@ -50,7 +49,6 @@ class Told:
     """
 
     effects: Mapping[str, Sequence[Effect]]
-    mean: Effect
     control: Effect
     samples: Mapping[str, Sequence[Sample]]
     folded: float
@@ -68,44 +66,56 @@ def tell(seed: int, device: str, tick: Callable[[], None]) -> Told:
     both = model.to(device), found[1]
     openers = sentences.openers()[:OPENERS]
     effects: dict[str, list[Effect]] = {}
-    samples: dict[str, list[Sample]] = {}
-    besides: dict[Arm, Effect] = {}
+    texts: dict[str, list[Sample]] = {}
+    controls: list[Effect] = []
+    plain: Held | None = None
     for name in TASKS:
         task = sentences.task(name)
-        plain = held_out(*both, task)
+        plain = held_out(*both, task, neutrals=NEUTRAL, known=plain and plain.neutral)
         maps = fit_arm(*both, task.fit, LINEAR, few=FITTED, seed=seed)
         tick()
-        effects[name], samples[name] = list[Effect](), list[Sample]()
-        for strength in (0.0, *STRENGTHS):
-            if strength in ASKED[name]:
-                with steered(model, maps, strength):
-                    now = held_out(*both, task)
-                effects[name].append(Effect.of(strength, now, plain))
-                tick()
-            samples[name].append(
-                sample(*both, openers, task.keywords, maps, strength, tokens=TOKENS, seed=seed)
-            )
-            tick()
-        for arm in (MEAN, CONTROL) if name == TASKS[0] else ():
-            with steered(model, fit_arm(*both, task.fit, arm, few=FITTED, seed=seed), 1.0):
-                besides[arm] = Effect.of(1.0, held_out(*both, task), plain)
-            tick()
+        effects[name] = [
+            _effect(both, task, maps, strength, plain, tick) for strength in ASKED[name]
+        ]
+        texts[name] = samples(
+            *both, openers, task.keywords, maps, (0.0, *STRENGTHS), tokens=TOKENS, seed=seed
+        )
+        tick()
+        if name == TASKS[0]:
+            lot = fit_arm(*both, task.fit, CONTROL, few=FITTED, seed=seed)
+            controls.append(_effect(both, task, lot, 1.0, plain, tick))
     folded = fold_error(*both, sentences.task(TASKS[0]), seed)
     tick()
     reach = f"{FOLDABLE}, strength {FOLD_STRENGTH}"
-    return Told(effects, besides[MEAN], besides[CONTROL], samples, folded, reach)
+    return Told(effects, controls[0], texts, folded, reach)
+
+
+def _effect(
+    both: tuple[Any, Any],
+    task: Task,
+    maps: Steering,
+    strength: float,
+    plain: Held,
+    tick: Callable[[], None],
+) -> Effect:
+    """What maps do to the held-out sentences at a strength."""
+    with steered(both[0], maps, strength):
+        now = held_out(*both, task, neutrals=NEUTRAL)
+    tick()
+    return Effect.of(strength, now, plain)
 
 
 def fold_error(model: Any, tokenizer: Any, task: Task, seed: int) -> float:
     """Return by how much a sentence's log-probability per token differs, folded and hooked.
 
-    The largest difference over the target's held-out sentences, in nats; the model that is given
-    comes out as it went in.
+    The largest difference over the target's first held-out sentences, in nats; the model that is
+    given comes out as it went in.
     """
-    maps = fit_arm(model, tokenizer, task.fit, FOLDABLE, few=FITTED, seed=seed)
+    maps = fit_arm(model, tokenizer, task.fit, FOLDABLE, few=FOLD_SENTENCES, seed=seed)
+    texts = task.held_out.target[:FOLD_SENTENCES]
     with steered(model, maps, FOLD_STRENGTH):
-        hooked = score(model, tokenizer, task.held_out.target)
+        hooked = score(model, tokenizer, texts)
     plain = copy.deepcopy(model)
     fold(maps, plain, strength=FOLD_STRENGTH)
-    folded = score(plain, tokenizer, task.held_out.target)
+    folded = score(plain, tokenizer, texts)
     return float(np.abs(folded.per_token - hooked.per_token).max())

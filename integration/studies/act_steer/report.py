@@ -15,7 +15,7 @@ from tenfold.data.sentences import task as task_of
 from tenfold.probes import Accuracy
 from tenfold.report import Runs, Table, begin, markdown, save_figure, write_report
 from tenfold.station import Lines, Series
-from tenfold.text_cells import Cells, apart, collected, label
+from tenfold.text_cells import Cells, apart, collected, label, on_the_same
 from tenfold.text_scores import Estimate, mean, with_keyword
 
 HERE = Path(__file__).parent
@@ -173,8 +173,8 @@ def steering_bars(cells: Cells) -> Iterable[Bar]:
         line = {s: cells[t, a, s] for t, a, s in sorted(cells) if (t, a) == (task, LINEAR)}
         if not {0.5, 1.0} <= line.keys():
             continue
-        values = {s: cell.contrast.value for s, cell in line.items()}
-        rising = [0.0, *(values[s] for s in sorted(values) if s > 0)]
+        same = on_the_same(*(line[s] for s in sorted(line) if s > 0))
+        rising = [0.0, *(cell.contrast.value for cell in same)]
         yield (f"{task}, {LINEAR}: the contrast rises with every strength from 0 to 1",
                " ".join(f"{v:.2f}" for v in rising), bool((np.diff(rising) > 0).all()))  # fmt: skip
         half, full = line[0.5], line[1.0]
@@ -185,9 +185,9 @@ def steering_bars(cells: Cells) -> Iterable[Bar]:
             back = line[-0.5].contrast
             yield f"{task}: negative strength reverses it", str(back), back.high < 0
         if (task, CONTROL, 1.0) in cells:
-            lot = cells[task, CONTROL, 1.0].contrast
-            yield (f"{task}: labels by lot give at most a fifth of it", str(lot),
-                   abs(lot.value) <= full.contrast.value / 5)  # fmt: skip
+            lot, true = on_the_same(cells[task, CONTROL, 1.0], full)
+            yield (f"{task}: labels by lot give at most a fifth of it", str(lot.contrast),
+                   abs(lot.contrast.value) <= true.contrast.value / 5)  # fmt: skip
         cost = half.perplexity
         yield f"{task}: neutral perplexity at 0.5 at most x 1.1", str(cost), cost.value <= 1.1
         if (task, MEAN, 1.0) in cells:

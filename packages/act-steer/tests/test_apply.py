@@ -91,7 +91,7 @@ def test_the_first_pattern_that_fits_counts():
     [
         ({"x": 1.0}, ValueError, "pattern 'x' fits none of ab"),
         (float("nan"), ValueError, "must be finite, got nan"),
-        (torch.zeros(2), ValueError, r"0-d and floating, got torch.float32 of shape \(2,\)"),
+        (torch.zeros(2, 1), ValueError, r"0-d or \(batch,\), got torch.float32 of shape \(2, 1\)"),
         (True, TypeError, "got bool"),
         ("1", TypeError, "got str"),
     ],
@@ -199,6 +199,20 @@ def test_works_in_inference_mode_and_is_changed_outside_it(llama, mode):
         handle.strength = 0.5
         assert torch.equal(llama(IDS).logits, half)
     handle.remove()
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_every_row_of_a_batch_can_have_its_own_strength(llama, mode):
+    maps, ids = norms(llama, bounded=True), torch.arange(24).reshape(3, 8) % llama.vocab_size
+    strengths = [0.0, 0.4, 1.0]
+    with torch.no_grad(), apply(maps, llama, strength=torch.tensor(strengths), mode=mode):
+        together = llama(input_ids=ids).logits
+        with pytest.raises(ShapeMismatch, match="moves 2 rows, and there are 3 strengths"):
+            llama(input_ids=ids[:2])
+    for row, strength in enumerate(strengths):
+        with torch.no_grad(), apply(maps, llama, strength=strength, mode=mode):
+            alone = llama(input_ids=ids[row : row + 1]).logits[0]
+        torch.testing.assert_close(together[row], alone, atol=1e-5, rtol=1e-5)
 
 
 def test_a_live_strength_is_differentiable_through_the_model(llama):

@@ -4,6 +4,7 @@ import pytest
 import torch
 from act_steer.errors import ShapeMismatch
 from act_steer.move import Move, channel_axis
+from act_steer.quantile import QuantileTransport
 from act_steer.transport import AffineTransport
 from act_steer_models import affine
 from hypothesis import given
@@ -66,6 +67,33 @@ def test_pixels_and_means_of_pictures_equal_the_definition(strength, bounded, se
         for c in range(4):
             change = (looped(transport, means, strength) - means)[b, c]
             torch.testing.assert_close(pooled[b, c], z[b, c] + change, atol=1e-12, rtol=0)
+
+
+@pytest.mark.parametrize("spatial", ["pooled", "pointwise"])
+@pytest.mark.parametrize("timed", [False, True])
+@pytest.mark.parametrize("bounded", [False, True])
+def test_a_strength_a_row_is_each_row_moved_by_itself(spatial, timed, bounded):
+    transports = [affine(4, seed, bounded=bounded, dtype=torch.float64) for seed in range(2)]
+    transports = transports if timed else transports[:1]
+    g = torch.Generator().manual_seed(0)
+    strengths = torch.tensor([0.0, 0.3, 1.0], dtype=torch.float64)
+    rows = torch.tensor([1, 0, 1]) if timed else None
+    times = {"timesteps": [1, 2]} if timed else {}
+    for shape in ((3, 4), (3, 5, 4), (3, 4, 3, 5)):
+        z = 0.3 * torch.randn(shape, generator=g, dtype=torch.float64)
+        moved = Move(transports, strengths, spatial=spatial, **times)(z, rows)
+        for n, strength in enumerate(strengths.tolist()):
+            one = Move(transports, strength, spatial=spatial, **times)
+            want = one(z[n : n + 1], None if rows is None else rows[n : n + 1])
+            torch.testing.assert_close(moved[n : n + 1], want, atol=1e-12, rtol=0)
+
+
+def test_a_strength_a_row_holds_for_maps_that_are_called():
+    a, b = torch.randn(20, 4), torch.randn(20, 4) + 1
+    transport, z = QuantileTransport.fit(a, b), 0.3 * torch.randn(2, 3, 4)
+    moved = Move([transport], torch.tensor([0.25, 1.0]))(z)
+    torch.testing.assert_close(moved[0], transport(z[0], 0.25))
+    torch.testing.assert_close(moved[1], transport(z[1], 1.0))
 
 
 def test_strength_0_and_the_identity_return_every_bit():

@@ -42,9 +42,10 @@ def apply(
         steering: maps by key, ``path[:index][@timestep]``.
         model: a module, or a pipeline of diffusers, whose denoiser is meant.
         strength: 0 is the model as it is, 1 full transport, between them the way there, beyond
-            them extrapolation, which warns (it is not the inverse map). A number; a 0-d tensor,
-            read at every call; or either by pattern, a regular expression that is searched in
-            ``path[:index]``: the first that fits counts, and what none fits stays as it is.
+            them extrapolation, which warns (it is not the inverse map). A number; a tensor, read
+            at every call, 0-d for all or ``(B,)`` for the rows of the batch that are moved; or
+            any of these by pattern, a regular expression that is searched in ``path[:index]``:
+            the first that fits counts, and what none fits stays as it is.
         mode: as for `attach`.
         spatial: the rule of outputs with channels in front: ``"pooled"`` shifts a whole channel
             by what its mean is moved by, ``"pointwise"`` moves every pixel. None takes what the
@@ -225,7 +226,7 @@ def resolve(strength: Strength, outputs: Iterable[str]) -> dict[str, float | Ten
         outputs: ``path[:index]``.
 
     Raises:
-        ValueError: if a number is not finite, a tensor not 0-d, or a pattern fits nothing.
+        ValueError: if a number is not finite, a tensor has two axes, or a pattern fits nothing.
 
     Example:
         >>> resolve({"mlp": 0.5, "": 1.0}, ["0.mlp", "0.norm"])
@@ -235,12 +236,14 @@ def resolve(strength: Strength, outputs: Iterable[str]) -> dict[str, float | Ten
     table = strength if isinstance(strength, Mapping) else {"": strength}
     for pattern, value in table.items():
         if isinstance(value, Tensor):
-            if value.ndim or not value.is_floating_point():
+            if value.ndim > 1 or not value.is_floating_point():
                 got = f"{value.dtype} of shape {tuple(value.shape)}"
-                raise ValueError(f"a strength that is a tensor must be 0-d and floating, got {got}")
+                raise ValueError(
+                    f"a strength that is a tensor must be floating, 0-d or (batch,), got {got}"
+                )
         elif isinstance(value, bool) or not isinstance(value, int | float):
             got = type(value).__name__
-            raise TypeError(f"strength must be a number, a 0-d tensor or a mapping, got {got}")
+            raise TypeError(f"strength must be a number, a tensor or a mapping, got {got}")
         elif not math.isfinite(value):
             raise ValueError(f"strength must be finite, got {value}")
         elif not 0 <= value <= 1:

@@ -158,8 +158,9 @@ def _centred(sample: Sorted, which: slice, *, grouped: bool) -> tuple[Array, Arr
     if not grouped:
         return np.subtract(values, wide, dtype=np.float64), weights, wide
     dim, n = values.shape
-    filled = np.zeros((dim, -(-n // GROUP) * GROUP), dtype=np.float32)
+    filled = np.empty((dim, -(-n // GROUP) * GROUP), dtype=np.float32)  # zeros would fault pages
     np.subtract(values, pivot, out=filled[:, :n])
+    filled[:, n:] = 0
     return filled, weights, wide
 
 

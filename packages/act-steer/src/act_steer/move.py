@@ -59,7 +59,7 @@ class Move(nn.Module):
     Args:
         transports: one map, or one for each of ``timesteps``; all of one width. A map that is not
             affine is called as ``transport(z, strength=...)``.
-        strength: 0 leaves the activation alone, 1 transports it.
+        strength: 0 leaves the activation alone, 1 transports it; a tensor ``(B,)`` has one a row.
         timesteps: of the maps, increasing; None for a map that does not depend on it.
         spatial: for outputs with channels in front, ``"pooled"`` moves the mean over positions
             and shifts every position by as much; ``"pointwise"`` moves every position.
@@ -193,27 +193,44 @@ class Move(nn.Module):
     def points(self, x: Tensor, rows: Tensor | None) -> Tensor:
         """Return ``x`` ``(B, ..., D)`` with every vector moved."""
         if self.called is not None:
-            return self.called(x, strength=self.number if self.live is None else self.live)
+            return self.called(x, strength=self.number if self.live is None else self.at(x))
         dtype, weight = _precision(x), self.weight
         if weight.device != x.device or weight.dtype != dtype:
             self.place(x.device, dtype)
             weight = self.weight
-        if self.live is None:
-            bias = self.bias
-        else:
-            strength = self.live.to(x.device, dtype)
-            weight, bias = 1 + strength * self.excess, strength * self.shift
-        shape = None if rows is None else (len(rows), *[1] * (x.ndim - 2), x.shape[-1])
-        if shape is not None:
-            weight, bias = weight[rows].reshape(shape), bias[rows].reshape(shape)
+        live = self.live is not None
+        parts = self.excess if live else weight, self.shift if live else self.bias
+        parts = *parts, self.low, self.high
+        if rows is not None:
+            shape = (len(rows), *[1] * (x.ndim - 2), x.shape[-1])
+            parts = tuple(part[rows].reshape(shape) for part in parts)
+        weight, bias, low, high = parts
+        if live:
+            strength = self.at(x)
+            weight, bias = 1 + strength * weight, strength * bias
         if not self.bounded:
             return torch.addcmul(bias, x, weight) if self.scaled else x + bias
-        low, high = self.low, self.high
-        if shape is not None:
-            low, high = low[rows].reshape(shape), high[rows].reshape(shape)
         if self.clamp:
             return x + torch.addcmul(bias, x.clamp(low, high), weight - 1)
         return torch.where(x.clamp(low, high) == x, torch.addcmul(bias, x, weight), x)
+
+    def at(self, x: Tensor) -> Tensor:
+        """Return the strength that is a tensor, to be multiplied with ``x`` ``(B, ..., D)``.
+
+        Raises:
+            ShapeMismatch: if it has a strength a row, and not as many as there are rows.
+        """
+        if self.live is None:
+            raise ValueError(f"{self.name} has a number for its strength")
+        strength = self.live.to(x.device, _precision(x))
+        if strength.ndim == 0:
+            return strength
+        if len(strength) != len(x):
+            raise ShapeMismatch(
+                f"{self.name} moves {len(x)} rows, and there are {len(strength)} strengths: "
+                "give one a row, or one for all"
+            )
+        return strength.reshape(-1, *[1] * (x.ndim - 1))
 
     def rows_of(self, timestep: Tensor, batch: int) -> Tensor:
         """Return ``(batch,)``, the fitted timestep nearest to that of each row.

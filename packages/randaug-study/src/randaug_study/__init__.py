@@ -1,0 +1,1 @@
+"""fast random augmentation on tensors, and an honest study of it."""

@@ -5,6 +5,7 @@ integral is known in closed form, so a curriculum can be matched in its mean to 
 magnitude, and its values over epochs average to that mean exactly, whatever their number.
 """
 
+import itertools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -58,9 +59,7 @@ class Schedule:
             )
         least = 2 if self.shape == "step" else 1
         if self.repeats < least:
-            raise ValueError(
-                f"{self.shape} needs repeats of at least {least}, got {self.repeats}"
-            )
+            raise ValueError(f"{self.shape} needs repeats of at least {least}, got {self.repeats}")
 
     def __call__(self, t: float) -> float:
         """Value at progress ``t``, which is clamped into [0, 1]; the value into ``bounds``."""
@@ -90,8 +89,8 @@ class Schedule:
         if epochs < 1:
             raise ValueError(f"epochs must be at least 1, got {epochs}")
         marks = [self.integral(i / epochs) for i in range(epochs + 1)]
-        pairs = zip(marks[:-1], marks[1:], strict=True)
-        return [_clamp((after - before) * epochs, *self.bounds) for before, after in pairs]
+        spans = itertools.pairwise(marks)
+        return [_clamp((after - before) * epochs, *self.bounds) for before, after in spans]
 
     def __str__(self) -> str:
         ends = f"{self.start:g}" if self.start == self.end else f"{self.start:g} to {self.end:g}"
@@ -242,9 +241,7 @@ class LossDriven:
         return sum(self.history) / len(self.history) if self.history else float(self.value)
 
 
-def _matched(
-    shape: Shape, mean: float, top: float, *, rising: bool, repeats: int = 1
-) -> Schedule:
+def _matched(shape: Shape, mean: float, top: float, *, rising: bool, repeats: int = 1) -> Schedule:
     if not 0 <= mean <= top:
         raise ValueError(f"mean must lie in [0, {top:g}], got {mean:g}")
     reach = min(mean, top - mean)  # symmetric about the mean, so that no clamp moves it

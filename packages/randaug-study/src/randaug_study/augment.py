@@ -3,18 +3,10 @@
 import torch
 from torch import Tensor, nn
 
-from randaug_study import filters, tables
 from randaug_study.keys import Key, fresh_key
 from randaug_study.plan import Plan, sample_plan
+from randaug_study.run import run
 from randaug_study.space import RANDAUGMENT, Space
-from randaug_study.warp import WARPS, warp
-
-ADAPTIVE = {
-    "AutoContrast": tables.autocontrast,
-    "Equalize": tables.equalize,
-}
-ORDER = ("Identity", *WARPS, *tables.FIXED, "Contrast", *ADAPTIVE, "Color", "Sharpness")
-CHUNK_NUMBERS = 2**17  # of grey levels worked on at a time: what the caches hold
 
 
 class RandAugment(nn.Module):
@@ -82,7 +74,11 @@ class RandAugment(nn.Module):
     def apply(self, x: Tensor, plan: Plan) -> Tensor:
         """The images after the plan, as uint8 ``(B, C, H, W)`` or ``(C, H, W)``."""
         batch = x if x.ndim == 4 else x[None]
-        out = run(batch.detach().contiguous(), plan, self.interpolation, self.fill)
+        level = None
+        if self.fill is not None:
+            level = torch.as_tensor(self.fill, dtype=torch.float32, device=x.device)
+            level = level.expand(batch.shape[1])
+        out = run(batch.detach().contiguous(), plan, self.interpolation, level)
         return out if x.ndim == 4 else out[0]
 
     def forward(
@@ -97,89 +93,3 @@ class RandAugment(nn.Module):
         plan = self.sample(len(x) if x.ndim == 4 else 1, fresh_key() if key is None else key, ids=ids)
         out = self.apply(x, plan)
         return (out, plan) if return_plan else out
-
-
-def run(x: Tensor, plan: Plan, mode: str, fill: float | tuple[float, ...] | None) -> Tensor:
-    """The images after every step of the plan, a new tensor.
-
-    Rows stand sorted by operation while a step works on them, so that each kernel sees a slice.
-    """
-    level = None
-    if fill is not None:
-        level = torch.as_tensor(fill, dtype=torch.float32, device=x.device).expand(x.shape[1])
-    if not plan.steps or not x.numel():
-        return x.clone()
-    rank = torch.tensor([ORDER.index(name) for name in plan.space.ops])[plan.op.long()]  # (B, N)
-    place = torch.arange(len(x))  # where the rows of x stand now
-    for step in range(plan.steps):
-        order = rank[:, step].argsort(stable=True)
-        x = x.index_select(0, place[order].to(x.device))
-        _step(x, plan.space, *(t[order, step].tolist() for t in (plan.op, plan.sign, plan.bin)),
-              mode, level)  # fmt: skip
-        place = torch.empty_like(order)
-        place[order] = torch.arange(len(order))
-    return x.index_select(0, place.to(x.device))
-
-
-def _step(
-    x: Tensor, space: Space, op: list[int], sign: list[int], bin: list[int], mode: str, fill: Tensor | None
-) -> None:
-    """One operation on each row of x, in place; equal operations stand together."""
-    chunk = max(1, CHUNK_NUMBERS // x[0].numel())
-    names = [space.ops[number] for number in op]
-    start = 0
-    while start < len(names):
-        family = FAMILY[names[start]]
-        stop = start
-        while stop < len(names) and stop - start < chunk and FAMILY[names[stop]] == family:
-            stop += 1
-        rows = slice(start, stop)
-        if family is not None:
-            family(x[rows], space, names[rows], sign[rows], bin[rows], mode, fill)
-        start = stop
-
-
-def _warps(x, space, names, sign, bin, mode, fill) -> None:
-    codes = [b if s > 0 else -1 - b for s, b in zip(sign, bin, strict=True)]
-    x.copy_(warp(x, space, names, codes, mode, fill))
-
-
-def _tables(x, space, names, sign, bin, mode, fill) -> None:
-    made = x.new_empty(*x.shape[:2], 256)
-    start = 0
-    while start < len(names):
-        name, stop = names[start], start
-        while stop < len(names) and names[stop] == name:
-            stop += 1
-        rows = slice(start, stop)
-        if name in tables.FIXED:
-            which = torch.tensor([(s < 0) * space.bins + b for s, b in zip(sign[rows], bin[rows])])
-            chosen = tables.fixed(space, name).view(-1, 256).index_select(0, which)
-            made[rows] = chosen[:, None].to(x.device)
-        elif name == "Contrast":
-            made[rows] = tables.contrast(x[rows], _factor(x, space, name, sign[rows], bin[rows]))
-        else:
-            made[rows] = ADAPTIVE[name](x[rows])
-        start = stop
-    x.copy_(tables.lookup(x, made))
-
-
-def _factor(x, space, name, sign, bin) -> Tensor:
-    values = space.values(name, 1, 1)
-    factors = [1.0 + s * values[b] for s, b in zip(sign, bin, strict=True)]
-    return torch.tensor(factors, dtype=torch.float64, device=x.device)
-
-
-def _color(x, space, names, sign, bin, mode, fill) -> None:
-    x.copy_(filters.color(x, _factor(x, space, "Color", sign, bin)))
-
-
-def _sharpness(x, space, names, sign, bin, mode, fill) -> None:
-    x.copy_(filters.sharpness(x, _factor(x, space, "Sharpness", sign, bin)))
-
-
-FAMILY = (
-    {"Identity": None, "Color": _color, "Sharpness": _sharpness}
-    | dict.fromkeys(WARPS, _warps)
-    | dict.fromkeys((*tables.FIXED, "Contrast", *ADAPTIVE), _tables)
-)

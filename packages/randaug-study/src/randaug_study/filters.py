@@ -6,39 +6,36 @@ from torch import Tensor
 from randaug_study.tables import grayscale
 
 
-def color(x: Tensor, factor: Tensor) -> Tensor:
-    """Away from, or to, the image in grey, ``(n, C, H, W)``; a grey image stays.
+def color_(x: Tensor, factor: Tensor, rest: Tensor) -> None:
+    """Away from, or to, the image in grey, in place.
 
     Args:
-        x: uint8 ``(n, C, H, W)``, C of 1 or 3.
-        factor: ``1 + magnitude``, float64 ``(n,)``; 0 is grey, 1 the image itself.
+        x: uint8 ``(n, 3, H, W)``.
+        factor: ``1 + magnitude``, float32 ``(n,)``; 0 is grey, 1 the image itself.
+        rest: ``1 - factor``, rounded by itself, float32 ``(n,)``.
     """
-    if x.shape[1] == 1:
-        return x
-    ratio = factor.view(-1, 1, 1, 1)
-    scaled = x * ratio.float()
-    blended = torch.addcmul(scaled, grayscale(x)[:, None], (1.0 - ratio).float())
-    return blended.clamp_(0, 255).to(torch.uint8)
+    scaled = x * factor.view(-1, 1, 1, 1)
+    blended = scaled.addcmul_(grayscale(x)[:, None], rest.view(-1, 1, 1, 1))
+    x.copy_(blended.clamp_(0, 255))
 
 
-def sharpness(x: Tensor, factor: Tensor) -> Tensor:
-    """Away from, or to, a 3 x 3 mean whose middle counts five times; the rim stays.
+def sharpness_(x: Tensor, factor: Tensor, rest: Tensor) -> None:
+    """Away from, or to, a 3 x 3 mean whose middle counts five times, in place; the rim stays.
 
     Args:
         x: uint8 ``(n, C, H, W)``.
-        factor: ``1 + magnitude``, float64 ``(n,)``; 0 is blurred, 1 the image itself.
+        factor: ``1 + magnitude``, float32 ``(n,)``; 0 is blurred, 1 the image itself.
+        rest: ``1 - factor``, rounded by itself, float32 ``(n,)``.
     """
     if x.shape[2] <= 2 or x.shape[3] <= 2:
-        return x
+        return
     whole = x.to(torch.int16)
-    rows = whole[..., :-2, :] + whole[..., 1:-1, :] + whole[..., 2:, :]
-    box = rows[..., :-2] + rows[..., 1:-1] + rows[..., 2:]
+    rows = whole[..., :-2, :] + whole[..., 1:-1, :]
+    rows += whole[..., 2:, :]
+    box = rows[..., :-2] + rows[..., 1:-1]
+    box += rows[..., 2:]
     middle = whole[..., 1:-1, 1:-1]
     total = box.add_(middle, alpha=4)  # at most 13 * 255
-    blurred = total.float().mul_(1.0 / 13.0).round_()  # k / 13 is never half way
-    base = middle.float()
-    away = (1.0 - factor).float().view(-1, 1, 1, 1)
-    out = x.clone()
-    mixed = torch.addcmul(base, blurred.sub_(base), away)
-    out[..., 1:-1, 1:-1] = mixed.clamp_(0, 255).to(torch.uint8)
-    return out
+    blurred = (total * (1.0 / 13.0)).round_()  # k / 13 is never half way
+    mixed = torch.addcmul(middle, blurred.sub_(middle), rest.view(-1, 1, 1, 1))
+    x[..., 1:-1, 1:-1] = mixed.clamp_(0, 255)

@@ -52,13 +52,12 @@ class Plan:
                 object.__setattr__(self, name, given.to("cpu", dtype))
         if not self.op.numel():
             return
-        for name, tensor, last in (
-            ("op", self.op, len(self.space.ops) - 1), ("bin", self.bin, self.space.bins - 1)
-        ):  # fmt: skip
-            least, most = (int(end) for end in tensor.aminmax())
-            if least < 0 or most > last:
-                raise ValueError(f"{name} must be from 0 to {last}, got {least} to {most}")
-        if not bool((self.sign.abs() == 1).all()):
+        for name, last in (("op", len(self.space.ops) - 1), ("bin", self.space.bins - 1)):
+            numbers = getattr(self, name).numpy()
+            if numbers.min() < 0 or numbers.max() > last:
+                got = f"{numbers.min()} to {numbers.max()}"
+                raise ValueError(f"{name} must be from 0 to {last}, got {got}")
+        if not (abs(self.sign.numpy()) == 1).all():
             raise ValueError("sign must be -1 or +1 everywhere")
 
     def __len__(self) -> int:

@@ -1,7 +1,7 @@
 """Operations on single grey levels: 256 entries a channel, built once an image, looked up once.
 
-Every function returns tables ``(n, C, 256)`` of uint8: what becomes of each grey level. The steps
-of the arithmetic, and with them the rounding, are torchvision's.
+The functions return tables of uint8, ``(n, C, 256)`` or less: what becomes of each grey level. The
+steps of the arithmetic, and with them the rounding, are torchvision's.
 """
 
 from functools import lru_cache
@@ -11,66 +11,61 @@ from torch import Tensor
 
 from randaug_study.space import Space
 
-FIXED = ("Brightness", "Posterize", "Solarize", "Invert")  # tables that no image changes
+FIXED = ("Brightness", "Posterize", "Solarize", "Invert")  # the same table for every image
 
 
-def lookup(x: Tensor, tables: Tensor) -> Tensor:
-    """Each grey level replaced by its entry, ``(n, C, H, W)``.
-
-    Args:
-        x: uint8 ``(n, C, H, W)``, contiguous.
-        tables: uint8 ``(n, C, 256)``.
-    """
+def lookup_(x: Tensor, tables: Tensor) -> None:
+    """Replace each grey level of ``x``, uint8 ``(n, C, H, W)``, by its entry, in place."""
     n, channels, height, width = x.shape
-    levels = x.view(n * channels, height * width).long()
-    return tables.view(n * channels, 256).gather(1, levels).view(x.shape)
+    flat = x.view(n * channels, height * width)
+    torch.gather(tables.view(n * channels, 256), 1, flat.long(), out=flat)
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=32)
+def levels(device: torch.device, dtype: torch.dtype = torch.uint8) -> Tensor:
+    """All grey levels in order, ``(256,)``."""
+    return torch.arange(256, dtype=dtype, device=device)
+
+
 def fixed(space: Space, op: str) -> Tensor:
     """The tables of one of ``FIXED``, for each sign (+, -) and bin, ``(2, bins, 256)``."""
-    levels = torch.arange(256, dtype=torch.uint8)
+    same = torch.arange(256, dtype=torch.uint8)
     if op == "Invert":
-        return levels.bitwise_not().expand(2, space.bins, 256).contiguous()
-    tables = torch.empty(2, space.bins, 256, dtype=torch.uint8)
-    for bin, value in enumerate(space.values(op, 1, 1)):
-        for row, sign in enumerate((1, -1)):
-            if op == "Brightness":
-                bright = levels.mul(1.0 + sign * value).clamp_(0, 255)
-                tables[row, bin] = bright.to(torch.uint8)
-            elif op == "Posterize":
-                tables[row, bin] = levels & (255 << 8 - int(value)) % 256
-            else:
-                inverted = levels >= 255.0 * value
-                if bin == 0 and space.identity_at_zero:
-                    inverted = torch.zeros_like(inverted)
-                tables[row, bin] = torch.where(inverted, levels.bitwise_not(), levels)
-    return tables
+        return (255 - same).expand(2, space.bins, 256)
+    values = torch.tensor(space.values(op, 1, 1), dtype=torch.float64)[:, None]
+    if op == "Brightness":
+        factor = torch.stack([1.0 + values, 1.0 - values]).float()
+        return (same * factor).clamp_(0, 255).to(torch.uint8)
+    if op == "Posterize":
+        kept = (255 << 8 - values.long()) % 256
+        return (same & kept.to(torch.uint8)).expand(2, space.bins, 256)
+    inverted = same >= (255.0 * values).float()
+    if space.identity_at_zero:
+        inverted[0] = False
+    return torch.where(inverted, 255 - same, same).expand(2, space.bins, 256)
 
 
-def contrast(x: Tensor, factor: Tensor) -> Tensor:
-    """Away from, or to, the mean of the image in grey.
+def contrast(x: Tensor, factor: Tensor, rest: Tensor) -> Tensor:
+    """Away from, or to, the mean of the image in grey, ``(n, 1, 256)``.
 
     Args:
         x: uint8 ``(n, C, H, W)``.
-        factor: ``1 + magnitude``, float64 ``(n,)``; 0 is grey, 1 the image itself.
+        factor: ``1 + magnitude``, float32 ``(n,)``; 0 is grey, 1 the image itself.
+        rest: ``1 - factor``, rounded by itself, float32 ``(n,)``.
     """
-    n, channels, height, width = x.shape
-    gray = x[:, 0] if channels == 1 else grayscale(x)
-    total = gray.sum(dim=(1, 2), dtype=torch.int64) if channels == 1 else whole_sum(gray)
-    mean = total.float() / (height * width)
-    levels = torch.arange(256, dtype=torch.uint8, device=x.device)
-    scaled = levels * factor.float()[:, None]  # (n, 256)
-    blended = torch.addcmul(scaled, mean[:, None], (1.0 - factor).float()[:, None])
-    tables = blended.clamp_(0, 255).to(torch.uint8)
-    return tables[:, None].expand(n, channels, 256)
+    if x.shape[1] == 1:
+        total = x.flatten(1).sum(1, dtype=torch.int64)
+    else:
+        total = grayscale(x).flatten(1).sum(1, dtype=_exact(x))  # of whole numbers
+    mean = (total / (x.shape[2] * x.shape[3]))[:, None]
+    scaled = levels(x.device) * factor[:, None]
+    blended = torch.addcmul(scaled, mean.float(), rest[:, None])
+    return blended.clamp_(0, 255).to(torch.uint8)[:, None]
 
 
-def whole_sum(gray: Tensor) -> Tensor:
-    """Sums of whole numbers held as float32 ``(n, H, W)``, exact in any order."""
-    if gray[0].numel() <= 2**16:
-        return gray.sum(dim=(1, 2))  # below 2**24: no rounding
-    return gray.sum(dim=(1, 2), dtype=torch.float64)
+def _exact(x: Tensor) -> torch.dtype:
+    """A type in which the sum of an image's grey levels is exact in any order."""
+    return torch.float32 if x.shape[2] * x.shape[3] <= 2**16 else torch.float64
 
 
 def grayscale(x: Tensor) -> Tensor:
@@ -81,27 +76,24 @@ def grayscale(x: Tensor) -> Tensor:
 
 def autocontrast(x: Tensor) -> Tensor:
     """The darkest level of each channel to 0, the brightest to 255; a flat channel stays."""
-    least, most = x.flatten(2).aminmax(dim=2)  # (n, C) each
-    low, high = least.float(), most.float()
-    flat = low == high
-    scale = (high - low).mul_(1.0 / 255).masked_fill_(flat, 1.0)
-    levels = torch.arange(256, dtype=torch.float32, device=x.device)
-    shifted = levels - low.masked_fill(flat, 0.0)[..., None]
-    return shifted.div_(scale[..., None]).clamp_(0, 255).to(torch.uint8)
+    low, high = x.flatten(2).aminmax(dim=2, keepdim=True)  # (n, C, 1) each
+    low, high = low.float(), high.float()
+    scale = (high - low).mul_(1.0 / 255)
+    shifted = levels(x.device, torch.float32) - low
+    stretched = shifted.div_(scale).clamp_(0, 255).to(torch.uint8)
+    return torch.where(scale == 0, levels(x.device), stretched)
 
 
 def equalize(x: Tensor) -> Tensor:
     """Ranks spread over 0 to 255, by the whole numbers that PIL uses; a flat channel stays."""
     n, channels, height, width = x.shape
-    offsets = torch.arange(n * channels, device=x.device)[:, None] * 256
-    levels = x.view(n * channels, height * width) + offsets  # int64
-    counts = torch.bincount(levels.flatten(), minlength=n * channels * 256)
-    counts = counts.view(n, channels, 256).to(torch.int32)
-    below = counts.cumsum(2, dtype=torch.int32)
-    last = counts.gather(2, below.argmax(2, keepdim=True))  # how many have the brightest level
-    step = (height * width - last).div_(255, rounding_mode="floor")
-    raised = (below + step // 2).div_(step.clamp(min=1), rounding_mode="floor").clamp_(0, 255)
-    tables = torch.zeros(n, channels, 256, dtype=torch.uint8, device=x.device)
-    tables[..., 1:] = raised[..., :-1]
-    same = torch.arange(256, dtype=torch.uint8, device=x.device)
-    return torch.where(step == 0, same, tables)
+    offsets = torch.arange(0, n * channels * 256, 256, device=x.device)[:, None]
+    numbers = x.view(n * channels, height * width) + offsets  # int64
+    counts = torch.bincount(numbers.view(-1), minlength=n * channels * 256)
+    counts = counts.view(n, channels, 256)
+    upto = counts.cumsum(2)
+    under = upto - counts  # how many pixels are darker
+    darker = under.gather(2, upto.argmax(2, keepdim=True))  # than the brightest
+    step = darker.div_(255, rounding_mode="floor")
+    raised = under.add_(step // 2).div_(step.clamp(min=1), rounding_mode="floor").clamp_(max=255)
+    return torch.where(step == 0, levels(x.device), raised.to(torch.uint8))

@@ -6,8 +6,12 @@ level; to warp is then to look up, and the result is torchvision's to the bit.
 """
 
 import math
+import threading
 from collections import OrderedDict
+from collections.abc import Iterator
+from functools import lru_cache
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -15,8 +19,8 @@ from torch import Tensor
 from randaug_study.space import Space
 
 WARPS = ("ShearX", "ShearY", "TranslateX", "TranslateY", "Rotate")
-CACHE_BYTES = 64 * 2**20
-_maps: OrderedDict[tuple, Tensor] = OrderedDict()
+WHOLE_BYTES = 32 * 2**20  # up to here, the maps of a size are rows of one tensor
+CACHE_BYTES = 64 * 2**20  # beyond, this much is kept of a size
 
 
 def inverse_matrix(op: str, value: float, height: int, width: int) -> list[float]:
@@ -71,46 +75,91 @@ def source_map(op: str, value: float, height: int, width: int) -> Tensor:
     return torch.where(places[0] > 0, source, height * width).flatten()
 
 
-def _kept(kind: str, space: Space, op: str, code: int, x: Tensor) -> Tensor:
-    """The map or the grid of one signed bin (``code`` is the bin, or -1 - bin), from the cache."""
-    height, width = x.shape[-2:]
-    key = (kind, space.ranges, space.bins, op, code, height, width, x.device)
-    found = _maps.get(key)
-    if found is None:
-        value = space.values(op, height, width)[code if code >= 0 else -1 - code]
-        make = source_map if kind == "nearest" else sampling_grid
-        found = make(op, value if code >= 0 else -value, height, width).to(x.device)
-        _maps[key] = found
-        while len(_maps) > 1 and sum(m.nbytes for m in _maps.values()) > CACHE_BYTES:
-            _maps.popitem(last=False)
-    return found
+class Maps:
+    """The maps, or the grids, of a space at one size: made when first needed, then kept.
+
+    Small images keep all of theirs in one tensor, so that a batch takes its rows in one call.
+    """
+
+    def __init__(
+        self, space: Space, mode: str, height: int, width: int, device: torch.device
+    ) -> None:
+        self.space, self.mode, self.size, self.device = space, mode, (height, width), device
+        self.kept: OrderedDict[int, Tensor] = OrderedDict()
+        self.lock = threading.Lock()
+        count = len(space.ops) * 2 * space.bins
+        shape = (height * width,) if mode == "nearest" else (height, width, 2)
+        self.whole = None
+        if count * height * width * 8 <= WHOLE_BYTES:
+            dtype = torch.int64 if mode == "nearest" else torch.float32
+            self.whole = torch.zeros(count, *shape, dtype=dtype, device=device)
+            self.done: set[int] = set()
+
+    def make(self, code: int) -> Tensor:
+        """The map of one code, see ``run.Bank``."""
+        op, signed_bin = divmod(code, 2 * self.space.bins)
+        negative, bin = divmod(signed_bin, self.space.bins)
+        name = self.space.ops[op]
+        value = self.space.values(name, *self.size)[bin] * (-1 if negative else 1)
+        if self.mode == "nearest":
+            return source_map(name, value, *self.size)
+        return sampling_grid(name, value, *self.size)[0]
+
+    def pieces(self, codes: np.ndarray) -> Iterator[tuple[slice, Tensor]]:
+        """Rows and their maps, one for each row or one for all; equal codes stand together."""
+        if self.whole is not None:
+            for code in set(codes.tolist()) - self.done:
+                self.whole[code] = self.make(code)
+                self.done.add(code)
+            rows = torch.from_numpy(codes).to(self.device)
+            yield slice(0, len(codes)), self.whole.index_select(0, rows)
+            return
+        ends = [*(np.flatnonzero(np.diff(codes)) + 1).tolist(), len(codes)]
+        for start, end in zip([0, *ends], ends, strict=False):
+            yield slice(start, end), self.one(int(codes[start]))[None]
+
+    def one(self, code: int) -> Tensor:
+        """The map of one code of a large image, the latest used ones kept."""
+        with self.lock:
+            found = self.kept.pop(code, None)
+            if found is None:
+                found = self.make(code).to(self.device)
+                found = found.to(torch.int32) if self.mode == "nearest" else found
+            self.kept[code] = found
+            if len(self.kept) * found.nbytes > CACHE_BYTES:
+                self.kept.popitem(last=False)
+        return found.long() if self.mode == "nearest" else found
 
 
-def warp(
-    x: Tensor, space: Space, ops: list[str], codes: list[int], mode: str, fill: Tensor | None
-) -> Tensor:
-    """Each image by its own map, uint8 ``(n, C, H, W)``.
+maps = lru_cache(maxsize=4)(Maps)
+
+
+def warp_(x: Tensor, space: Space, codes: np.ndarray, mode: str, fill: Tensor | None) -> None:
+    """Each image by its own map, in place.
 
     Args:
-        x: uint8 ``(n, C, H, W)``.
-        space: gives the bins their values.
-        ops: the name of each image's operation, n of them.
-        codes: the bin of each, or -1 - bin where the sign is negative.
+        x: uint8 ``(n, C, H, W)``, contiguous.
+        space: what the codes mean.
+        codes: int64 ``(n,)``, see ``run.Bank``; equal ones stand together.
         mode: ``"nearest"`` or ``"bilinear"``.
         fill: grey levels of what comes from outside, float32 ``(C,)``; None is black.
     """
-    n, channels, height, width = x.shape
-    kinds = list(zip(ops, codes, strict=True))
-    distinct = {kind: row for row, kind in enumerate(dict.fromkeys(kinds))}
-    which = torch.tensor([distinct[kind] for kind in kinds], device=x.device)
-    maps = torch.stack([_kept(mode, space, op, code, x) for op, code in distinct])
-    if mode == "bilinear":
-        return _bilinear(x, maps[:, 0].index_select(0, which), fill)
-    padded = x.new_empty(n, channels, height * width + 1)
-    padded[..., :-1] = x.flatten(2)
-    padded[..., -1] = 0 if fill is None else fill.round().to(torch.uint8)
-    index = maps.index_select(0, which)[:, None].expand(n, channels, height * width)
-    return padded.gather(2, index).view(x.shape)
+    height, width = x.shape[2:]
+    for rows, index in maps(space, mode, height, width, x.device).pieces(codes):
+        part = x[rows]
+        if mode == "nearest":
+            _nearest_(part.view(*part.shape[:2], -1), index, fill)
+        else:
+            part.copy_(_bilinear(part, index.expand(len(part), -1, -1, -1), fill))
+
+
+def _nearest_(x: Tensor, index: Tensor, fill: Tensor | None) -> None:
+    """Look up the pixels of ``(n, C, H * W)`` by numbers, of which the last is outside."""
+    outside = 0 if fill is None else fill.round()[:, None]
+    padded = x.new_empty(*x.shape[:2], x.shape[2] + 1)
+    padded[..., :-1] = x
+    padded[..., -1:] = outside
+    torch.gather(padded, 2, index[:, None].expand(x.shape), out=x)
 
 
 def _bilinear(x: Tensor, grid: Tensor, fill: Tensor | None) -> Tensor:

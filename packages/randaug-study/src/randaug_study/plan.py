@@ -9,7 +9,7 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from randaug_study.keys import Key, uniforms
+from randaug_study.keys import Key, normals, uniforms
 from randaug_study.space import Space
 
 FORMAT, VERSION = "randaug-study/plan", 1
@@ -161,6 +161,8 @@ def sample_plan(
     *,
     magnitude: float | None,
     ids: Tensor | None = None,
+    noise: float = 0.0,
+    probability: float = 1.0,
 ) -> Plan:
     """Independent draws with replacement: an operation and a sign, uniform, for each step.
 
@@ -173,21 +175,44 @@ def sample_plan(
             this. None draws it, uniformly.
         ids: numbers of the images, int64 ``(B,)``, default 0 to B - 1. Row i is a function of
             the key and ``ids[i]``: steps that are asked for besides change none of the first.
+        noise: standard deviation that is added to the magnitude, in bins, before it is clipped.
+        probability: of a step to be done; else it is ``Identity``, which must be ``ops[0]`` and
+            is not drawn otherwise.
 
     Returns:
         The plan.
+
+    Raises:
+        ValueError: if an argument is out of its range.
     """
-    ids = torch.arange(batch_size) if ids is None else ids.to("cpu", torch.int64)
-    if ids.shape != (batch_size,):
-        raise ValueError(f"ids must have shape ({batch_size},), got {tuple(ids.shape)}")
-    u = uniforms(key, ids[:, None], torch.arange(3 * steps)).view(batch_size, steps, 3)
-    op = (u[..., 0] * len(space.ops)).to(torch.int8)
-    signed = torch.tensor(space.signed)[op.long()]
+    ids = _ids(ids, batch_size)[:, None]
+    count = torch.arange(steps)
+    u = uniforms(key, ids, torch.arange(3 * steps)).view(batch_size, steps, 3)
+    if probability < 1.0:
+        op = 1 + (u[..., 0] * (len(space.ops) - 1)).long()
+        op.masked_fill_(uniforms(key, ids, count + (1 << 32)) >= probability, 0)
+    else:
+        op = (u[..., 0] * len(space.ops)).long()
+    signed = torch.tensor(space.signed)[op]
     sign = torch.where(signed & (u[..., 1] < 0.5), -1, 1)
     if magnitude is None:
-        bin = (u[..., 2] * space.bins).to(torch.int16)
+        bin = u[..., 2] * space.bins
     else:
-        if not 0 <= magnitude <= space.bins - 1:
-            raise ValueError(f"magnitude must be from 0 to {space.bins - 1}, got {magnitude}")
-        bin = (magnitude + u[..., 2] * (magnitude != int(magnitude))).to(torch.int16)
-    return Plan(op, sign.to(torch.int8), bin, space)
+        last = space.bins - 1
+        if not 0 <= magnitude <= last:
+            raise ValueError(f"magnitude must be from 0 to {last}, got {magnitude}")
+        bin = torch.full((batch_size, steps), float(magnitude), dtype=torch.float64)
+        if noise:
+            bin = (bin + noise * normals(key, ids, 2 * count + (2 << 32))).clamp_(0, last)
+        bin = bin + u[..., 2] if noise or magnitude != int(magnitude) else bin
+    return Plan(op.to(torch.int8), sign.to(torch.int8), bin.to(torch.int16), space)
+
+
+def _ids(ids: Tensor | None, batch_size: int) -> Tensor:
+    """Numbers of the images, int64 ``(B,)``, on the CPU."""
+    if ids is None:
+        return torch.arange(batch_size)
+    if ids.shape != (batch_size,) or ids.is_floating_point():
+        got = f"{ids.dtype} {tuple(ids.shape)}"
+        raise ValueError(f"ids must be integers of shape ({batch_size},), got {got}")
+    return ids.to("cpu", torch.int64)

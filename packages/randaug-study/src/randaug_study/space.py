@@ -15,7 +15,8 @@ RANDAUGMENT = (
     "Identity", "ShearX", "ShearY", "TranslateX", "TranslateY", "Rotate", "Brightness", "Color",
     "Contrast", "Sharpness", "Posterize", "Solarize", "AutoContrast", "Equalize",
 )  # fmt: skip
-NAMES = (*RANDAUGMENT, "Invert")
+ENHANCE = ("Brightness", "Color", "Contrast", "Sharpness")
+NAMES = (*RANDAUGMENT, "Invert", "SolarizeAdd")
 
 
 def _up_to(end: float) -> Callable[[int, int, int], list[float]]:
@@ -43,10 +44,10 @@ def _share(share: float, axis: str) -> Callable[[int, int, int], list[float]]:
 
 def _ranges(shear: float, rotate: float, enhance: float, **others: Callable) -> dict[str, Callable]:
     """The ranges of one published table."""
-    same = {name: _up_to(enhance) for name in ("Brightness", "Color", "Contrast", "Sharpness")}
-    shears = {name: _up_to(shear) for name in ("ShearX", "ShearY")}
+    ends = dict.fromkeys(ENHANCE, enhance) | dict.fromkeys(("ShearX", "ShearY"), shear)
+    ends |= {"Rotate": rotate, "SolarizeAdd": 110.0}
     solarize = {"Solarize": lambda bins, height, width: torch.linspace(1.0, 0.0, bins).tolist()}
-    return same | shears | solarize | {"Rotate": _up_to(rotate)} | others
+    return {name: _up_to(end) for name, end in ends.items()} | solarize | others
 
 
 RANGES: dict[str, dict[str, Callable[[int, int, int], list[float]]]] = {
@@ -62,6 +63,10 @@ RANGES: dict[str, dict[str, Callable[[int, int, int], list[float]]]] = {
         0.3, 30.0, 0.9, Posterize=_bits(4, 4),
         TranslateX=_share(1.0 / 3.0, "x"), TranslateY=_share(1.0 / 3.0, "y"),
     ),
+    "timm": _ranges(
+        0.3, 30.0, 0.9, Posterize=_bits(4, 4),
+        TranslateX=_share(0.45, "x"), TranslateY=_share(0.45, "y"),
+    ),
 }  # fmt: skip
 
 
@@ -72,7 +77,8 @@ class Space:
     Args:
         ops: names, in the order in which a plan numbers them; see ``NAMES``.
         bins: number of magnitudes, at least 2; bin 0 is the weakest.
-        ranges: ``"randaugment"``, ``"wide"`` (TrivialAugment) or ``"augmix"``.
+        ranges: ``"randaugment"``, ``"wide"`` (TrivialAugment), ``"augmix"`` or ``"timm"``
+            (timm's, with ``inc1``).
         identity_at_zero: makes Solarize at bin 0 the identity. torchvision's inverts what is 255.
 
     Raises:

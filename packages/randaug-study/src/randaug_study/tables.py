@@ -11,7 +11,7 @@ from torch import Tensor
 
 from randaug_study.space import Space
 
-FIXED = ("Brightness", "Posterize", "Solarize", "Invert")  # the same table for every image
+FIXED = ("Brightness", "Posterize", "Solarize", "SolarizeAdd", "Invert")  # whatever the image
 
 
 def lookup_(x: Tensor, tables: Tensor) -> None:
@@ -39,6 +39,9 @@ def fixed(space: Space, op: str) -> Tensor:
     if op == "Posterize":
         kept = (255 << 8 - values.long()) % 256
         return (same & kept.to(torch.uint8)).expand(2, space.bins, 256)
+    if op == "SolarizeAdd":
+        raised = (same + values.long()).clamp_(max=255).to(torch.uint8)
+        return torch.where(same < 128, raised, same).expand(2, space.bins, 256)
     inverted = same >= (255.0 * values).float()
     if space.identity_at_zero:
         inverted[0] = False

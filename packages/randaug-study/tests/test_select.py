@@ -90,7 +90,7 @@ RULES = {
 rules = pytest.mark.parametrize("rule", RULES.values(), ids=RULES)
 
 
-@given(batch=st.integers(1, 9), k=st.integers(1, 6), seed=st.integers(0, 2**31))
+@given(batch=st.integers(1, 5), k=st.integers(1, 4), seed=st.integers(0, 2**31))
 def test_the_worst_of_k_is_found_one_image_at_a_time(batch, k, seed):
     (x, y), aug, model = images(batch, seed), Shift(), BrightPixelLoss()
     losses, copies = by_hand(model, aug, x, y, k, (seed, 1))
@@ -238,7 +238,7 @@ def test_k_candidates_cost_k_augmentations_and_k_forwards(k, chunk, forwards):
 def test_the_scope_of_a_batch_gives_all_images_one_list_of_operations():
     (x, y), aug, model = images(), Shift(), BrightPixelLoss()
     got = WorstOfK(aug, 5, scope="batch")(model, x, y, key=2)
-    assert len({(tuple(op), tuple(s)) for op, s in zip(got.plan.op.tolist(), got.plan.sign.tolist(), strict=True)}) == 1  # fmt: skip
+    assert got.plan == got.plan[torch.zeros(12, dtype=torch.int64)]
     assert int(got.chosen[0]) == int(got.losses.mean(1).argmax())
     assert len(set(got.chosen.tolist())) == 1
     single = WorstOfK(aug, 1, scope="batch")(model, x, y, key=2)
@@ -268,7 +268,8 @@ def test_every_operation_means_23_variants_and_529_pairs():
     single, pairs = every_op(Shift(), 9, 1), every_op(Shift(), 9, 2)
     assert (len(single), len(pairs)) == (23, 529)
     assert len({(int(o), int(s)) for o, s in zip(single.op, single.sign, strict=True)}) == 23
-    assert len({tuple(map(tuple, row)) for row in torch.stack([pairs.op, pairs.sign], -1).tolist()}) == 529  # fmt: skip
+    rows = torch.cat([pairs.op, pairs.sign], 1).tolist()
+    assert len(set(map(tuple, rows))) == 529
     assert all(space.signed[int(o)] for o, s in zip(single.op, single.sign, strict=True) if s < 0)
     assert Exhaustive(Shift(), magnitude=4).k == 23
     assert set(every_op(Shift(), 4, 1).bin.flatten().tolist()) == {4}
@@ -277,7 +278,7 @@ def test_every_operation_means_23_variants_and_529_pairs():
 def test_the_exhaustive_adversary_is_at_least_any_sampled_one():
     (x, y), aug, model = images(50), Shift(num_ops=1), BrightPixelLoss()
     best = Exhaustive(aug)(model, x, y, key=0).chosen_losses
-    sampled = WorstOfK(aug, 1000)(model, x, y, key=0).chosen_losses
+    sampled = WorstOfK(aug, 1000, chunk=4096)(model, x, y, key=0).chosen_losses
     assert bool((best >= sampled - 1e-6).all())
     pairs = Exhaustive(aug, num_ops=2)(model, x, y, key=0).chosen_losses
     assert bool((pairs >= best - 1e-6).all())  # (op, Identity) is among the pairs
@@ -342,7 +343,8 @@ def test_a_large_beta_is_the_worst_and_a_large_negative_one_the_easiest():
 def test_standardized_losses_make_beta_free_of_their_scale():
     losses = torch.rand(5, 40, generator=torch.Generator().manual_seed(0))
     a = boltzmann_logits(losses, 1.5, standardize=True)
-    torch.testing.assert_close(a, boltzmann_logits(losses * 1e3 + 7, 1.5, standardize=True), atol=1e-4, rtol=1e-4)  # fmt: skip
+    b = boltzmann_logits(losses * 1e3 + 7, 1.5, standardize=True)
+    torch.testing.assert_close(a, b, atol=1e-4, rtol=1e-4)
     assert bool((boltzmann_logits(torch.ones(3, 2), 5.0, standardize=True) == 0).all())
 
 

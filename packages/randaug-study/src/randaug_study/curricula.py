@@ -155,7 +155,7 @@ def cosine(mean: float, *, top: float = TOP, rising: bool = True) -> Schedule:
 
     Example:
         >>> [round(value, 2) for value in cosine(9).over(4)]
-        [0.9, 5.63, 12.37, 17.1]
+        [0.9, 5.64, 12.36, 17.1]
     """
     return _matched("cosine", mean, top, rising=rising)
 
@@ -164,7 +164,7 @@ def step(mean: float, *, steps: int = 2, top: float = TOP, rising: bool = True) 
     """``steps`` equal stairs from low to high.
 
     Example:
-        >>> step(9, steps=3).over(6)
+        >>> [step(9, steps=3)(t) for t in (0.0, 0.3, 0.5, 0.6, 0.7, 1.0)]
         [0.0, 0.0, 9.0, 9.0, 18.0, 18.0]
     """
     return _matched("step", mean, top, rising=rising, repeats=steps)

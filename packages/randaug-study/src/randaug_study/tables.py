@@ -6,6 +6,7 @@ steps of the arithmetic, and with them the rounding, are torchvision's.
 
 from functools import lru_cache
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -79,21 +80,31 @@ def grayscale(x: Tensor) -> Tensor:
 
 def autocontrast(x: Tensor) -> Tensor:
     """The darkest level of each channel to 0, the brightest to 255; a flat channel stays."""
-    low, high = x.flatten(2).aminmax(dim=2, keepdim=True)  # (n, C, 1) each
-    low, high = low.float(), high.float()
+    flat = x.flatten(2)  # amin and amax of bytes are many times as fast as aminmax
+    low, high = flat.amin(2, keepdim=True).float(), flat.amax(2, keepdim=True).float()
     scale = (high - low).mul_(1.0 / 255)
     shifted = levels(x.device, torch.float32) - low
     stretched = shifted.div_(scale).clamp_(0, 255).to(torch.uint8)
     return torch.where(scale == 0, levels(x.device), stretched)
 
 
+def histogram(x: Tensor) -> Tensor:
+    """How many pixels of each channel have each grey level, int64 ``(n, C, 256)``."""
+    n, channels = x.shape[:2]
+    if x.device.type == "cpu":  # numpy's is several times as fast
+        counts = np.empty((n * channels, 256), dtype=np.int64)
+        for row, pixels in zip(counts, x.view(n * channels, -1).numpy(), strict=True):
+            row[:] = np.bincount(pixels, minlength=256)
+        return torch.from_numpy(counts).view(n, channels, 256)
+    offsets = torch.arange(0, n * channels * 256, 256, device=x.device)[:, None]
+    numbers = x.view(n * channels, -1) + offsets  # int64
+    counts = torch.bincount(numbers.view(-1), minlength=n * channels * 256)
+    return counts.view(n, channels, 256)
+
+
 def equalize(x: Tensor) -> Tensor:
     """Ranks spread over 0 to 255, by the whole numbers that PIL uses; a flat channel stays."""
-    n, channels, height, width = x.shape
-    offsets = torch.arange(0, n * channels * 256, 256, device=x.device)[:, None]
-    numbers = x.view(n * channels, height * width) + offsets  # int64
-    counts = torch.bincount(numbers.view(-1), minlength=n * channels * 256)
-    counts = counts.view(n, channels, 256)
+    counts = histogram(x)
     upto = counts.cumsum(2)
     under = upto - counts  # how many pixels are darker
     darker = under.gather(2, upto.argmax(2, keepdim=True))  # than the brightest

@@ -1,12 +1,13 @@
 """A plan carried out on a batch: rows sorted by operation, so that each kernel sees a slice."""
 
+from collections.abc import Callable
 from functools import lru_cache
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from randaug_study import filters, tables, warp
+from randaug_study import filters, opencv, tables, warp
 from randaug_study.plan import Plan
 from randaug_study.space import Space
 
@@ -18,7 +19,7 @@ FAMILY = (
     | dict.fromkeys(warp.WARPS, WARP)
     | dict.fromkeys(tables.FIXED, FIXED)
 )
-CHUNK_NUMBERS = 2**17  # grey levels worked on at a time: what the caches hold
+CHUNK_NUMBERS = 2**20  # grey levels worked on at a time: more fall out of the caches
 
 
 class Bank:
@@ -26,6 +27,11 @@ class Bank:
 
     def __init__(self, space: Space, device: torch.device) -> None:
         self.space, self.device = space, device
+        with torch.inference_mode(False):  # what is kept must serve in any mode
+            self._fill()
+
+    def _fill(self) -> None:
+        space, device = self.space, self.device
         self.family = np.array([FAMILY[name] for name in space.ops])
         codes = (len(space.ops), 2, space.bins)
         factor = torch.ones(codes, dtype=torch.float64)
@@ -57,7 +63,13 @@ bank = lru_cache(maxsize=32)(Bank)
 
 
 def run(
-    x: Tensor, plan: Plan, mode: str, fill: Tensor | None, chunk_numbers: int = CHUNK_NUMBERS
+    x: Tensor,
+    plan: Plan,
+    mode: str,
+    fill: Tensor | None,
+    *,
+    backend: str = "torch",
+    chunk_numbers: int = CHUNK_NUMBERS,
 ) -> Tensor:
     """The images after every step of the plan, a new tensor.
 
@@ -66,6 +78,7 @@ def run(
         plan: of B rows.
         mode: of warps, ``"nearest"`` or ``"bilinear"``.
         fill: float32 ``(C,)``, or None for black.
+        backend: ``"torch"``, or ``"opencv"`` on the CPU, with the same result.
         chunk_numbers: grey levels worked on at a time; changes the speed, never the result.
     """
     if not plan.steps or not x.numel():
@@ -73,14 +86,27 @@ def run(
     known = bank(plan.space, x.device)
     codes, families = known.codes(plan), known.families(plan, x.shape[1])
     keys = families * (len(plan.space.ops) * 2 * plan.space.bins) + codes
+    kernels = _kernels(known.space, mode, fill, backend, x)
+    chunk = max(1, chunk_numbers // x[0].numel())
     place = np.arange(len(x))  # where the rows of x stand now
     for step in range(plan.steps):
         order = keys[:, step].argsort(kind="stable")
         x = x.index_select(0, torch.from_numpy(place[order]).to(x.device))
         edges = np.searchsorted(families[order, step], np.arange(END + 1)).tolist()
-        _step(x, known, codes[order, step], edges, mode, fill, chunk_numbers)
+        _step(x, known, codes[order, step], edges, kernels, chunk)
         place[order] = np.arange(len(order))
     return x.index_select(0, torch.from_numpy(place).to(x.device))
+
+
+def _kernels(
+    space: Space, mode: str, fill: Tensor | None, backend: str, x: Tensor
+) -> tuple[Callable[[Tensor, np.ndarray], None], Callable[[Tensor, Tensor], None]]:
+    """How to warp rows in place, and how to look levels up in place."""
+    if backend == "torch" or x.device.type != "cpu":
+        return lambda rows, codes: warp.warp_(rows, space, codes, mode, fill), tables.lookup_
+    if mode == "nearest" and max(x.shape[2:]) <= opencv.LARGEST:
+        return lambda rows, codes: opencv.warp_(rows, space, codes, fill), opencv.lookup_
+    return lambda rows, codes: warp.warp_(rows, space, codes, mode, fill), opencv.lookup_
 
 
 def _step(
@@ -88,19 +114,17 @@ def _step(
     known: Bank,
     codes: np.ndarray,
     edges: list[int],
-    mode: str,
-    fill: Tensor | None,
-    chunk_numbers: int,
+    kernels: tuple[Callable[[Tensor, np.ndarray], None], Callable[[Tensor, Tensor], None]],
+    chunk: int,
 ) -> None:
     """One operation on each row of x, in place. Rows of family f are edges[f] to edges[f + 1]."""
-    chunk = max(1, chunk_numbers // x[0].numel())
+    warp_, lookup_ = kernels
     on_device = torch.from_numpy(codes).to(x.device)
     for start, stop in _chunks(edges[WARP], edges[WARP + 1], chunk):
-        warp.warp_(x[start:stop], known.space, codes[start:stop], mode, fill)
+        warp_(x[start:stop], codes[start:stop])
     for start, stop in _chunks(edges[FIXED], edges[EQUALIZE + 1], chunk):
         part = [min(max(edge, start), stop) - start for edge in edges]
-        made = _tables(x[start:stop], known, on_device[start:stop], part)
-        tables.lookup_(x[start:stop], made)
+        lookup_(x[start:stop], _tables(x[start:stop], known, on_device[start:stop], part))
     for family, kernel_ in ((COLOR, filters.color_), (SHARPNESS, filters.sharpness_)):
         for start, stop in _chunks(edges[family], edges[family + 1], chunk):
             code = on_device[start:stop]

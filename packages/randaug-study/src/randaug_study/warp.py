@@ -75,6 +75,19 @@ def source_map(op: str, value: float, height: int, width: int) -> Tensor:
     return torch.where(places[0] > 0, source, height * width).flatten()
 
 
+def map_of_code(
+    space: Space, code: int, height: int, width: int, *, mode: str = "nearest"
+) -> Tensor:
+    """The ``source_map``, or else the ``sampling_grid``, of one code; see ``run.Bank``."""
+    op, signed_bin = divmod(code, 2 * space.bins)
+    negative, bin = divmod(signed_bin, space.bins)
+    name = space.ops[op]
+    value = space.values(name, height, width)[bin] * (-1 if negative else 1)
+    if mode == "nearest":
+        return source_map(name, value, height, width)
+    return sampling_grid(name, value, height, width)[0]
+
+
 class Maps:
     """The maps, or the grids, of a space at one size: made when first needed, then kept.
 
@@ -92,24 +105,21 @@ class Maps:
         self.whole = None
         if count * height * width * 8 <= WHOLE_BYTES:
             dtype = torch.int64 if mode == "nearest" else torch.float32
-            self.whole = torch.zeros(count, *shape, dtype=dtype, device=device)
+            with torch.inference_mode(False):
+                self.whole = torch.zeros(count, *shape, dtype=dtype, device=device)
             self.done: set[int] = set()
 
     def make(self, code: int) -> Tensor:
-        """The map of one code, see ``run.Bank``."""
-        op, signed_bin = divmod(code, 2 * self.space.bins)
-        negative, bin = divmod(signed_bin, self.space.bins)
-        name = self.space.ops[op]
-        value = self.space.values(name, *self.size)[bin] * (-1 if negative else 1)
-        if self.mode == "nearest":
-            return source_map(name, value, *self.size)
-        return sampling_grid(name, value, *self.size)[0]
+        """The map of one code."""
+        with torch.inference_mode(False):  # what is kept must serve in any mode
+            return map_of_code(self.space, code, *self.size, mode=self.mode)
 
     def pieces(self, codes: np.ndarray) -> Iterator[tuple[slice, Tensor]]:
         """Rows and their maps, one for each row or one for all; equal codes stand together."""
         if self.whole is not None:
             for code in set(codes.tolist()) - self.done:
-                self.whole[code] = self.make(code)
+                with torch.inference_mode(False):
+                    self.whole[code] = self.make(code)
                 self.done.add(code)
             rows = torch.from_numpy(codes).to(self.device)
             yield slice(0, len(codes)), self.whole.index_select(0, rows)
@@ -123,8 +133,9 @@ class Maps:
         with self.lock:
             found = self.kept.pop(code, None)
             if found is None:
-                found = self.make(code).to(self.device)
-                found = found.to(torch.int32) if self.mode == "nearest" else found
+                dtype = torch.int32 if self.mode == "nearest" else torch.float32
+                with torch.inference_mode(False):
+                    found = self.make(code).to(self.device, dtype)
             self.kept[code] = found
             if len(self.kept) * found.nbytes > CACHE_BYTES:
                 self.kept.popitem(last=False)

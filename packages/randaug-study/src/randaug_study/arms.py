@@ -38,6 +38,7 @@ class Arm:
         controller_lr: of ``advaa``, Adam's.
         epochs: in place of the study's.
         reference: the arm that this one is compared with, in place of the study's baseline.
+        equal_compute: the arm that costs as much, for the view at equal compute.
 
     Raises:
         ValueError: for a rule or curriculum of another name, or numbers out of range.
@@ -54,6 +55,7 @@ class Arm:
     controller_lr: float = 3.5e-4
     epochs: int | None = None
     reference: str | None = None
+    equal_compute: str | None = None
 
     def __post_init__(self) -> None:
         if self.rule not in RULES:

@@ -54,7 +54,8 @@ class Study:
                     else f"a study needs at least one {what}"
                 )
         pointed = [self.baseline, self.control]
-        pointed += [arm.reference for arm in self.arms if arm.reference is not None]
+        pointed += [a.reference for a in self.arms if a.reference is not None]
+        pointed += [a.equal_compute for a in self.arms if a.equal_compute is not None]
         for name in pointed:
             if name not in names:
                 raise ValueError(f"there is no arm {name!r}; there are {', '.join(names)}")
@@ -104,7 +105,8 @@ class Study:
 
     def stamp(self, arm: Arm) -> dict[str, Any]:
         """What a run depends on besides its seed; a journal's line of another stamp is not used."""
-        settings = {k: v for k, v in asdict(arm).items() if k not in ("name", "reference")}
+        judged = ("name", "reference", "equal_compute")  # not trained: may be changed after
+        settings = {k: v for k, v in asdict(arm).items() if k not in judged}
         return json.loads(json.dumps({"arm": settings, "recipe": asdict(self.recipe)}))
 
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from randaug_study.space import Space
-from randaug_study.warp import map_of_code
+from randaug_study.warp import map_of_code, shift_, shift_of_code
 
 LARGEST = 32767  # coordinates are int16
 
@@ -35,35 +35,41 @@ def load() -> Any:
     return cv2
 
 
-def lookup_(x: Tensor, tables: Tensor) -> None:
-    """Replace each grey level by its entry, in place; as ``tables.lookup_``."""
+def lookup_(part: Tensor, tables: Tensor, x: Tensor, rows: np.ndarray) -> None:
+    """Write each image of ``part``, after its tables, to its row of ``x``."""
     cv2 = load()
-    planes, entries = x.numpy(), tables.numpy()
+    before, after, entries, places = part.numpy(), x.numpy(), tables.numpy(), rows.tolist()
 
     def one(image: int) -> None:
-        for plane, table in zip(planes[image], entries[image], strict=True):
-            cv2.LUT(plane, table, dst=plane)
+        for channel, table in enumerate(entries[image]):
+            cv2.LUT(before[image, channel], table, dst=after[places[image], channel])
 
-    _each(one, len(x))
+    _each(one, len(places))
 
 
-def warp_(x: Tensor, space: Space, codes: np.ndarray, fill: Tensor | None) -> None:
-    """Each image by its own map, nearest neighbour, in place; as ``warp.warp_``."""
+def warp_(
+    x: Tensor, rows: np.ndarray, space: Space, codes: np.ndarray, fill: Tensor | None
+) -> None:
+    """Some rows by their own maps, nearest neighbour, in place; as ``warp.warp_``."""
     cv2 = load()
     height, width = x.shape[2:]
-    images, numbers = x.numpy(), codes.tolist()
-    maps = {code: _map(space, code, height, width) for code in dict.fromkeys(numbers)}
+    images, places, numbers = x.numpy(), rows.tolist(), codes.tolist()
+    shifts = {code: shift_of_code(space, code, height, width) for code in dict.fromkeys(numbers)}
+    maps = {c: _map(space, c, height, width) for c, shift in shifts.items() if shift is None}
     levels = [0] * x.shape[1] if fill is None else fill.round().int().tolist()
 
-    def one(image: int) -> None:
-        merged = cv2.merge(list(images[image]))
+    def one(at: int) -> None:
+        image, shift = images[places[at]], shifts[numbers[at]]
+        if shift is not None:
+            shift_(image, shift, np.array(levels, dtype=np.uint8)[:, None, None])
+            return
         moved = cv2.remap(
-            merged, maps[numbers[image]], None, cv2.INTER_NEAREST,
+            cv2.merge(list(image)), maps[numbers[at]], None, cv2.INTER_NEAREST,
             borderMode=cv2.BORDER_CONSTANT, borderValue=levels,
         )  # fmt: skip
-        cv2.split(moved, list(images[image]))
+        cv2.split(moved, list(image))
 
-    _each(one, len(x))
+    _each(one, len(places))
 
 
 @lru_cache(maxsize=320)  # all of the wide space at one size

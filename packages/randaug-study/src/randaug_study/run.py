@@ -1,6 +1,5 @@
 """A plan carried out on a batch: rows sorted by operation, so that each kernel sees a slice."""
 
-from collections.abc import Callable
 from functools import lru_cache
 
 import numpy as np
@@ -19,6 +18,7 @@ FAMILY = (
     | dict.fromkeys(warp.WARPS, WARP)
     | dict.fromkeys(tables.FIXED, FIXED)
 )
+FILTERS = ((COLOR, filters.color_), (SHARPNESS, filters.sharpness_))
 CHUNK_NUMBERS = 2**20  # grey levels worked on at a time: more fall out of the caches
 
 
@@ -58,6 +58,23 @@ class Bank:
             family = np.where(family == COLOR, IDLE, family)
         return family[plan.op.numpy()]
 
+    def tables(self, x: Tensor, codes: Tensor, edges: list[int]) -> Tensor:
+        """The table of each row, ``(n, C, 256)``; edges as of ``_step``."""
+        made = x.new_empty(*x.shape[:2], 256)
+        rows = [slice(edges[family], edges[family + 1]) for family in range(END)]
+        if edges[FIXED + 1] > edges[FIXED]:
+            made[rows[FIXED]] = self.fixed.index_select(0, codes[rows[FIXED]])[:, None]
+        if edges[CONTRAST + 1] > edges[CONTRAST]:
+            code = codes[rows[CONTRAST]]
+            made[rows[CONTRAST]] = tables.contrast(
+                x[rows[CONTRAST]], self.factor[code], self.rest[code]
+            )
+        if edges[AUTOCONTRAST + 1] > edges[AUTOCONTRAST]:
+            made[rows[AUTOCONTRAST]] = tables.autocontrast(x[rows[AUTOCONTRAST]])
+        if edges[EQUALIZE + 1] > edges[EQUALIZE]:
+            made[rows[EQUALIZE]] = tables.equalize(x[rows[EQUALIZE]])
+        return made
+
 
 bank = lru_cache(maxsize=32)(Bank)
 
@@ -86,27 +103,23 @@ def run(
     known = bank(plan.space, x.device)
     codes, families = known.codes(plan), known.families(plan, x.shape[1])
     keys = families * (len(plan.space.ops) * 2 * plan.space.bins) + codes
-    kernels = _kernels(known.space, mode, fill, backend, x)
+    apart = backend == "opencv" and x.device.type == "cpu" and mode == "nearest"
+    if apart and max(x.shape[2:]) <= opencv.LARGEST:
+        x = x.clone()
+        for step in range(plan.steps):
+            order = keys[:, step].argsort(kind="stable")
+            edges = np.searchsorted(families[order, step], np.arange(END + 1)).tolist()
+            _step_apart(x, known, order, codes[order, step], edges, fill)
+        return x
     chunk = max(1, chunk_numbers // x[0].numel())
     place = np.arange(len(x))  # where the rows of x stand now
     for step in range(plan.steps):
         order = keys[:, step].argsort(kind="stable")
         x = x.index_select(0, torch.from_numpy(place[order]).to(x.device))
         edges = np.searchsorted(families[order, step], np.arange(END + 1)).tolist()
-        _step(x, known, codes[order, step], edges, kernels, chunk)
+        _step(x, known, codes[order, step], edges, mode, fill, chunk)
         place[order] = np.arange(len(order))
     return x.index_select(0, torch.from_numpy(place).to(x.device))
-
-
-def _kernels(
-    space: Space, mode: str, fill: Tensor | None, backend: str, x: Tensor
-) -> tuple[Callable[[Tensor, np.ndarray], None], Callable[[Tensor, Tensor], None]]:
-    """How to warp rows in place, and how to look levels up in place."""
-    if backend == "torch" or x.device.type != "cpu":
-        return lambda rows, codes: warp.warp_(rows, space, codes, mode, fill), tables.lookup_
-    if mode == "nearest" and max(x.shape[2:]) <= opencv.LARGEST:
-        return lambda rows, codes: opencv.warp_(rows, space, codes, fill), opencv.lookup_
-    return lambda rows, codes: warp.warp_(rows, space, codes, mode, fill), opencv.lookup_
 
 
 def _step(
@@ -114,41 +127,47 @@ def _step(
     known: Bank,
     codes: np.ndarray,
     edges: list[int],
-    kernels: tuple[Callable[[Tensor, np.ndarray], None], Callable[[Tensor, Tensor], None]],
+    mode: str,
+    fill: Tensor | None,
     chunk: int,
 ) -> None:
     """One operation on each row of x, in place. Rows of family f are edges[f] to edges[f + 1]."""
-    warp_, lookup_ = kernels
     on_device = torch.from_numpy(codes).to(x.device)
     for start, stop in _chunks(edges[WARP], edges[WARP + 1], chunk):
-        warp_(x[start:stop], codes[start:stop])
+        warp.warp_(x[start:stop], known.space, codes[start:stop], mode, fill)
     for start, stop in _chunks(edges[FIXED], edges[EQUALIZE + 1], chunk):
         part = [min(max(edge, start), stop) - start for edge in edges]
-        lookup_(x[start:stop], _tables(x[start:stop], known, on_device[start:stop], part))
-    for family, kernel_ in ((COLOR, filters.color_), (SHARPNESS, filters.sharpness_)):
+        made = known.tables(x[start:stop], on_device[start:stop], part)
+        tables.lookup_(x[start:stop], made)
+    for family, kernel_ in FILTERS:
         for start, stop in _chunks(edges[family], edges[family + 1], chunk):
             code = on_device[start:stop]
             kernel_(x[start:stop], known.factor[code], known.rest[code])
 
 
+def _step_apart(
+    x: Tensor,
+    known: Bank,
+    order: np.ndarray,
+    codes: np.ndarray,
+    edges: list[int],
+    fill: Tensor | None,
+) -> None:
+    """As ``_step`` by OpenCV, where row i of those that stand sorted is row order[i] of x."""
+    rows = slice(edges[WARP], edges[WARP + 1])
+    opencv.warp_(x, order[rows], known.space, codes[rows], fill)
+    rows = slice(edges[FIXED], edges[EQUALIZE + 1])
+    if rows.stop > rows.start:
+        part = x.index_select(0, torch.from_numpy(order[rows]))
+        inner = [min(max(edge, rows.start), rows.stop) - rows.start for edge in edges]
+        made = known.tables(part, torch.from_numpy(codes[rows]), inner)
+        opencv.lookup_(part, made, x, order[rows])
+    for family, kernel_ in FILTERS:
+        for at in range(edges[family], edges[family + 1]):
+            row, code = int(order[at]), int(codes[at])
+            kernel_(x[row : row + 1], known.factor[code, None], known.rest[code, None])
+
+
 def _chunks(start: int, stop: int, chunk: int) -> list[tuple[int, int]]:
     """The rows from start to stop in pieces."""
     return [(at, min(at + chunk, stop)) for at in range(start, stop, chunk)]
-
-
-def _tables(x: Tensor, known: Bank, codes: Tensor, edges: list[int]) -> Tensor:
-    """The table of each row, ``(n, C, 256)``; edges as of ``_step``."""
-    made = x.new_empty(*x.shape[:2], 256)
-    rows = [slice(edges[family], edges[family + 1]) for family in range(END)]
-    if edges[FIXED + 1] > edges[FIXED]:
-        made[rows[FIXED]] = known.fixed.index_select(0, codes[rows[FIXED]])[:, None]
-    if edges[CONTRAST + 1] > edges[CONTRAST]:
-        code = codes[rows[CONTRAST]]
-        made[rows[CONTRAST]] = tables.contrast(
-            x[rows[CONTRAST]], known.factor[code], known.rest[code]
-        )
-    if edges[AUTOCONTRAST + 1] > edges[AUTOCONTRAST]:
-        made[rows[AUTOCONTRAST]] = tables.autocontrast(x[rows[AUTOCONTRAST]])
-    if edges[EQUALIZE + 1] > edges[EQUALIZE]:
-        made[rows[EQUALIZE]] = tables.equalize(x[rows[EQUALIZE]])
-    return made

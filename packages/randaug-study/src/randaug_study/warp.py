@@ -10,6 +10,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Iterator
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import torch
@@ -88,6 +89,29 @@ def map_of_code(
     return sampling_grid(name, value, height, width)[0]
 
 
+def shift_of_code(space: Space, code: int, height: int, width: int) -> tuple[int, int] | None:
+    """Whole pixels to the right and down, if the code is of a translation; else None."""
+    op, signed_bin = divmod(code, 2 * space.bins)
+    negative, bin = divmod(signed_bin, space.bins)
+    name = space.ops[op]
+    if name not in ("TranslateX", "TranslateY"):
+        return None
+    by = int(space.values(name, height, width)[bin]) * (-1 if negative else 1)
+    return (by, 0) if name == "TranslateX" else (0, by)
+
+
+def shift_(x: Any, shift: tuple[int, int], fill: Any) -> None:
+    """Move the last two axes of a tensor, or an array, in place; what is left gets the fill."""
+    moved = x.clone() if isinstance(x, Tensor) else x.copy()
+    to, source = [], []
+    for by, size in zip(reversed(shift), x.shape[-2:], strict=True):
+        by = max(-size, min(size, by))
+        to.append(slice(max(by, 0), size + min(by, 0)))
+        source.append(slice(max(-by, 0), size + min(-by, 0)))
+    x[...] = fill
+    x[..., to[0], to[1]] = moved[..., source[0], source[1]]
+
+
 class Maps:
     """The maps, or the grids, of a space at one size: made when first needed, then kept.
 
@@ -114,8 +138,8 @@ class Maps:
         with torch.inference_mode(False):  # what is kept must serve in any mode
             return map_of_code(self.space, code, *self.size, mode=self.mode)
 
-    def pieces(self, codes: np.ndarray) -> Iterator[tuple[slice, Tensor]]:
-        """Rows and their maps, one for each row or one for all; equal codes stand together."""
+    def pieces(self, codes: np.ndarray) -> Iterator[tuple[slice, Tensor | tuple[int, int]]]:
+        """Rows and their maps, one for each row or one for all, or their shift in large images."""
         if self.whole is not None:
             for code in set(codes.tolist()) - self.done:
                 with torch.inference_mode(False):
@@ -126,7 +150,9 @@ class Maps:
             return
         ends = [*(np.flatnonzero(np.diff(codes)) + 1).tolist(), len(codes)]
         for start, end in zip([0, *ends], ends, strict=False):
-            yield slice(start, end), self.one(int(codes[start]))[None]
+            code = int(codes[start])
+            shift = shift_of_code(self.space, code, *self.size)
+            yield slice(start, end), self.one(code)[None] if shift is None else shift
 
     def one(self, code: int) -> Tensor:
         """The map of one code of a large image, the latest used ones kept."""
@@ -158,7 +184,9 @@ def warp_(x: Tensor, space: Space, codes: np.ndarray, mode: str, fill: Tensor | 
     height, width = x.shape[2:]
     for rows, index in maps(space, mode, height, width, x.device).pieces(codes):
         part = x[rows]
-        if mode == "nearest":
+        if isinstance(index, tuple):
+            shift_(part, index, 0 if fill is None else fill.round().to(torch.uint8)[:, None, None])
+        elif mode == "nearest":
             _nearest_(part.view(*part.shape[:2], -1), index, fill)
         else:
             part.copy_(_bilinear(part, index.expand(len(part), -1, -1, -1), fill))

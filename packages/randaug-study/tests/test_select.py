@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
-from randaug_study import RandAugment
+from randaug_study import RandAugment, TrivialAugmentWide, UniformAugment
 from randaug_study.keys import uniforms
 from randaug_study.plan import Plan, sample_plan
 from randaug_study.sampling import copy_key, every_op
@@ -483,6 +483,18 @@ def test_a_loss_with_a_reduction_is_taken_unreduced():
         lambda out, target: -out.log_softmax(1).gather(1, target[:, None])[:, 0],
     ):
         torch.testing.assert_close(WorstOfK(aug, 3)(model, x, y, key=0, loss=loss).losses, want)
+
+
+@pytest.mark.parametrize("make", [RandAugment, TrivialAugmentWide, UniformAugment])
+def test_colour_images_in_any_memory_format_and_the_other_augmenters_are_taken(make):
+    x, y = images(7, channels=3, side=6)
+    for rule in WorstOfK(make(), 3), Boltzmann(make(), 3), MeanOfK(make(), 3):
+        want = rule(BrightPixelLoss(), x, y, key=0)
+        for other in (
+            x.contiguous(memory_format=torch.channels_last),
+            torch.stack([x, x], -1)[..., 0],
+        ):
+            assert torch.equal(rule(BrightPixelLoss(), other, y, key=0).x, want.x)
 
 
 def test_an_empty_batch_gives_an_empty_batch():

@@ -104,7 +104,7 @@ class Controller(nn.Module):
         seed: of the first weights.
 
     Source:
-        Zhang et al. 2020, "Adversarial AutoAugment", sections 3.2 and 3.3.
+        Zhang et al. 2020, "Adversarial AutoAugment": the controller and its update.
 
     Example:
         >>> controller = Controller(ControllerConfig(ops=14), seed=0)

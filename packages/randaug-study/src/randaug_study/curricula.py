@@ -20,8 +20,9 @@ Shape = Literal["constant", "linear", "cosine", "step", "sawtooth"]
 class Schedule:
     """A value over progress ``t`` in [0, 1]; calling it gives the value, fractions included.
 
-    A fractional magnitude is drawn a row at a time when it is used: bin ``floor(M)``, or one
-    more with probability ``M - floor(M)``, so the mean bin is M (`randaug_study.select`).
+    A magnitude M between two bins is drawn when it is used, for each operation of each image:
+    bin ``floor(M)``, or the next with probability ``M - floor(M)``, so that the mean bin is M.
+    A fractional number of operations is drawn likewise, an image at a time.
 
     Args:
         shape: ``"constant"``, ``"linear"``, ``"cosine"`` (half a period), ``"step"``

@@ -78,7 +78,9 @@ def same(x: Tensor) -> dict[str, float]:
     for kind in ("tensors", "PIL"):
         done = []
         for i, image in enumerate(x):
-            picture = image if kind == "tensors" else Image.fromarray(image.permute(1, 2, 0).numpy())
+            picture = (
+                image if kind == "tensors" else Image.fromarray(image.permute(1, 2, 0).numpy())
+            )
             for step in range(plan.steps):
                 op, bin = plan.names[i][step], int(plan.bin[i, step])
                 values = aug.space.values(op, height, width)
@@ -174,8 +176,8 @@ def markdown(report: dict) -> str:
         "Medians in turns in one process, by the clock, "
         f"{report['threads']} thread(s), N=2, M=9, uint8 in and out: 512 images of 3x32x32, 32 of "
         "3x224x224. torchvision on tensors gives our bytes for our plan; on PIL, "
-        f"{report['equal']['PIL']:.1%} of them (it warps from other half pixels). timm and kornia do a "
-        "similar job, not the same: timm draws from 15 operations of its own ranges, kornia "
+        f"{report['equal']['PIL']:.1%} of them (it warps from other half pixels). timm and "
+        "kornia do a similar job, not the same: timm draws from 15 operations of its own ranges, kornia "
         "from its own list, without replacement, in floats that no step rounds. Four times the "
         f"pixels take {4 * ratios['growth']['four times the pixels']:.1f} times the time. "
         f"{versions}.",

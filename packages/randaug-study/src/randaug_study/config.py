@@ -22,8 +22,8 @@ def from_config(config: str, **others: Any) -> RandAugment | AugMix:
         config: ``rand`` or ``augmix``, then parts joined by ``-``. For ``rand``: ``m`` magnitude
             (10), ``n`` operations (2), ``p`` probability of each (0.5), ``mstd`` standard deviation
             of the magnitude, above 100 or ``inf`` for a uniform one, ``inc1`` for ranges in which
-            more is stronger. For ``augmix``: ``m`` magnitude (3), ``w`` width (3), ``d`` depth (-1),
-            ``a`` alpha (1).
+            more is stronger. For ``augmix``: ``m`` magnitude (3), ``w`` width (3), ``d`` depth
+            (-1), ``a`` alpha (1).
         **others: arguments of the augmenter besides, such as ``interpolation`` and ``fill``.
 
     Returns:

@@ -63,7 +63,10 @@ class Collate:
         """A batch of the samples, its images augmented."""
         arguments: dict[str, Any] = {}
         if self.seed is not None:
-            if not all(isinstance(s, tuple) and len(s) == 2 for s in samples):
+            pairs = (
+                isinstance(s, tuple) and len(s) == 2 and isinstance(s[0], int) for s in samples
+            )
+            if not all(pairs):
                 raise TypeError("a Collate with a seed needs numbered items: wrap in Numbered(...)")
             numbers, samples = zip(*samples, strict=True)
             arguments = {"key": (self.seed, int(self._epoch)), "ids": torch.tensor(numbers)}
@@ -71,3 +74,8 @@ class Collate:
         if isinstance(batch, tuple | list):
             return type(batch)([self.aug(batch[0], **arguments), *batch[1:]])
         return self.aug(batch, **arguments)
+
+
+def _numbered(sample: Any) -> bool:
+    """Whether it is an item of ``Numbered``."""
+    return isinstance(sample, tuple) and len(sample) == 2 and isinstance(sample[0], int)

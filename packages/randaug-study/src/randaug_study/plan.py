@@ -12,6 +12,7 @@ from torch import Tensor
 from randaug_study.keys import Key, normals, uniforms
 from randaug_study.space import Space
 
+SPACE = Space()
 FORMAT, VERSION = "randaug-study/plan", 1
 
 
@@ -38,7 +39,7 @@ class Plan:
     op: Tensor
     sign: Tensor
     bin: Tensor
-    space: Space = Space()
+    space: Space = SPACE
 
     def __post_init__(self) -> None:
         shapes = {tuple(t.shape) for t in (self.op, self.sign, self.bin)}
@@ -125,7 +126,8 @@ class Plan:
     def to_json(self) -> str:
         """The plan as one line of JSON, for a journal."""
         space = {
-            name: getattr(self.space, name) for name in ("ops", "bins", "ranges", "identity_at_zero")
+            name: getattr(self.space, name)
+            for name in ("ops", "bins", "ranges", "identity_at_zero")
         }
         head = {"format": FORMAT, "version": VERSION, "space": space, "steps": self.steps}
         body = {name: getattr(self, name).tolist() for name in ("op", "sign", "bin")}

@@ -88,6 +88,7 @@ def operations(report: "Report") -> "Figure":
         image = axis.imshow(share, vmin=0.5, vmax=1.5, cmap="coolwarm", aspect="auto")
         axis.set_title(name, fontsize=9)
         axis.set_xlabel("tenth of training", fontsize=8)
+        axis.set_xticks(range(0, share.shape[1], 3), range(1, share.shape[1] + 1, 3), fontsize=8)
         axis.set_yticks(range(len(names)), names, fontsize=8)
     figure.colorbar(image, ax=list(axes), label="share over that at random")
     return figure

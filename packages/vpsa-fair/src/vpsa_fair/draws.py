@@ -8,6 +8,7 @@ numbers), and neither the order nor the company of images matters.
 import hashlib
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.random.bit_generator import ISeedSequence
@@ -60,7 +61,8 @@ def draws(seed: int, name: str, key: bytes, count: int) -> NDArray[np.uint16]:
         True
     """
     hashed = hashlib.sha256(f"{seed}\0{name}\0".encode() + key).digest()
-    words = np.random.SFC64(_Hashed(hashed)).random_raw(-(-count // 4))
+    start: Any = _Hashed(hashed)  # numpy takes it, and its annotation leaves it out
+    words = np.random.SFC64(start).random_raw(-(-count // 4))
     return words.astype("<u8", copy=False).view("<u2")[:count].astype(np.uint16, copy=False)
 
 

@@ -5,11 +5,14 @@ the same accuracy of every group and intervals of the same width, and prints a t
 process time. `--readme` writes that table into the package's README.
 """
 
+import os
+
+os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+
 import argparse
 import importlib.metadata
 import importlib.util
 import json
-import os
 import platform
 import re
 import sys

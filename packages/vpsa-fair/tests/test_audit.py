@@ -211,16 +211,6 @@ def test_a_claim_of_another_host_is_respected_until_it_is_stale(tmp_path):
     assert not claim.exists()
 
 
-def test_a_claim_of_a_dead_process_of_this_host_is_void_at_once(tmp_path):
-    process = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"],
-                             capture_output=True, text=True, check=True)  # fmt: skip
-    store = Store(tmp_path)
-    owner = {"host": os.uname().nodename, "pid": int(process.stdout)}
-    (tmp_path / "claims" / "x").write_text(json.dumps(owner))
-    with store.claim("x") as ours:
-        assert ours
-
-
 def test_of_many_who_see_a_void_claim_one_takes_it(tmp_path):
     claim = tmp_path / "claims" / "x"
     taken = []
@@ -241,6 +231,172 @@ def test_of_many_who_see_a_void_claim_one_takes_it(tmp_path):
         thread.join()
     assert len(taken) == 1
     assert not list(claim.parent.iterdir())
+
+
+def test_who_comes_late_to_a_void_claim_gives_a_fresh_one_back(tmp_path):
+    store, claim = Store(tmp_path, stale=5), tmp_path / "claims" / "x"
+    claim.write_text(json.dumps({"host": "elsewhere", "pid": 1}))
+    os.utime(claim, (time.time() - 100,) * 2)
+    looks = []
+
+    def late(path, seen):  # between looking and taking away, somebody else takes over
+        void = Store._is_void(store, path, seen)
+        if not looks:
+            looks.append(void)
+            fresh.append(first.__enter__())
+        return void
+
+    fresh, first = [], Store(tmp_path, stale=5).claim("x")
+    store._is_void = late
+    with store.claim("x") as ours:
+        assert (looks, fresh, ours) == ([True], [True], False)
+        with Store(tmp_path).claim("x") as third:
+            assert not third
+    first.__exit__(None, None, None)
+    assert not list(claim.parent.iterdir())
+
+
+def test_a_claim_that_another_took_over_is_not_taken_from_it(tmp_path):
+    store, claim = Store(tmp_path, stale=5), tmp_path / "claims" / "x"
+    other = json.dumps({"host": "elsewhere", "pid": 1, "mark": "theirs"})
+    with store.claim("x") as ours:
+        assert ours
+        claim.write_text(other)
+    assert claim.read_text() == other
+
+
+def test_a_sign_of_life_for_a_claim_that_is_gone_is_no_error(tmp_path, monkeypatch):
+    store, claim = Store(tmp_path), tmp_path / "claims" / "x"
+    utime = os.utime
+
+    def too_late(path):
+        claim.unlink()  # another host, at the worst moment
+        utime(path)
+
+    with store.claim("x"):
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "utime", too_late)
+            store.alive("x")
+        store.alive("x")
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "[1]", "7", '{"host": "HERE"}', '{"host": "HERE", "pid": "x"}']
+)
+def test_a_claim_that_cannot_be_read_is_void_once_it_is_stale(tmp_path, text):
+    store, claim = Store(tmp_path, stale=5), tmp_path / "claims" / "x"
+    claim.write_text(text.replace("HERE", os.uname().nodename))
+    with store.claim("x") as ours:
+        assert not ours
+    os.utime(claim, (time.time() - 100,) * 2)
+    with store.claim("x") as ours:
+        assert ours
+
+
+def owner_of_a_claim(store):
+    with store.claim("of-ours"):
+        return json.loads((store.root / "claims" / "of-ours").read_text())
+
+
+def dead_process():
+    command = [sys.executable, "-c", "import os; print(os.getpid())"]
+    return int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+
+
+def test_a_claim_of_an_earlier_process_of_our_number_is_void_at_once(tmp_path):
+    store = Store(tmp_path)
+    left = owner_of_a_claim(store) | {"mark": "of a process that was killed"}
+    (tmp_path / "claims" / "x").write_text(json.dumps(left))
+    with store.claim("x") as ours:
+        assert ours
+
+
+def test_a_claim_of_a_dead_process_of_this_host_is_void_at_once(tmp_path):
+    store = Store(tmp_path)
+    (tmp_path / "claims" / "x").write_text(
+        json.dumps(owner_of_a_claim(store) | {"pid": dead_process()})
+    )
+    with store.claim("x") as ours:
+        assert ours
+
+
+def test_a_process_of_another_container_is_not_taken_for_dead(tmp_path):
+    store = Store(tmp_path)
+    elsewhere = owner_of_a_claim(store) | {"pid": dead_process(), "space": "pid:[1]"}
+    (tmp_path / "claims" / "x").write_text(json.dumps(elsewhere))
+    with store.claim("x") as ours:
+        assert not ours
+
+
+def test_an_interrupt_right_after_claiming_leaves_no_claim(tmp_path, monkeypatch):
+    store = Store(tmp_path)
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(json, "dump", interrupted)
+        with pytest.raises(KeyboardInterrupt), store.claim("x"):
+            pass
+    with store.claim("x") as ours:
+        assert ours
+
+
+def test_an_event_after_a_line_cut_short_is_kept(tmp_path):
+    store = Store(tmp_path)
+    store.note(event="first")
+    with store.journal.open("a") as journal:
+        journal.write('{"event": "embed')
+    store.note(event="second")
+    store.note(event="third")
+    assert [e["event"] for e in read_journal(store.journal)] == ["first", "second", "third"]
+    assert len(store.journal.read_text().splitlines()) == 4
+
+
+def test_of_two_first_self_tests_with_other_models_one_is_refused(tmp_path, monkeypatch):
+    load, loads = Store.load, []
+
+    def both_find_nothing(self, name, count):
+        loads.append(name)
+        return load(self, name, count) if len(loads) > 2 else None
+
+    monkeypatch.setattr(Store, "load", both_find_nothing)
+    audit(Counting(), tmp_path).sweep.test_model()
+    with pytest.raises(ModelError, match="embeddings of another model under the name 'model'"):
+        audit(lambda x: -Counting()(x), tmp_path).sweep.test_model()
+
+
+@pytest.mark.parametrize("linked", [True, False])
+def test_what_was_settled_first_stays_unless_it_is_broken(tmp_path, monkeypatch, linked):
+    def no_links(*_):
+        raise PermissionError
+
+    if not linked:
+        monkeypatch.setattr(os, "link", no_links)
+    store, one = Store(tmp_path), np.ones((2, 3), np.float32)
+    assert (store.settle("x", one) == 1).all()
+    assert (store.settle("x", 2 * one) == 1).all()
+    store.path("x").write_bytes(b"broken")
+    assert (store.settle("x", 3 * one) == 3).all()
+    assert (store.load("x", 2) == 3).all()
+    assert [path.name for path in (tmp_path / "embeddings").iterdir()] == ["x.npy"]
+
+
+@pytest.mark.parametrize("damage", ["zip", "cut header", "archive", "count"])
+def test_no_damage_to_a_file_ends_a_run(tmp_path, damage):
+    store, one = Store(tmp_path), np.ones((2, 3), np.float32)
+    store.save("x", one)
+    np.savez(tmp_path / "x.npz", one)
+    path, whole = store.path("x"), store.path("x").read_bytes()
+    path.write_bytes({
+        "zip": b"PK\x03\x04" + whole[4:],
+        "cut header": whole.replace(b"(2, 3)", b"((((((", 1),
+        "archive": (tmp_path / "x.npz").read_bytes(),
+        "count": whole.replace(b"(2, 3), }           ", b"(2, 99999999999), } ", 1),
+    }[damage])  # fmt: skip
+    assert path.read_bytes() != whole
+    assert store.load("x", 2) is None
+    assert not store.has("x", 2)
 
 
 def test_a_broken_file_is_embedded_anew(tmp_path):

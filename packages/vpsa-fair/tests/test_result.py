@@ -153,3 +153,22 @@ def test_clean_counts_alone_have_a_matrix_a_summary_and_a_page(make_counts, tmp_
     res.save(tmp_path)
     res.report(tmp_path / "report.html")
     assert str(Result.load(tmp_path)) == str(res)
+
+
+def test_a_save_that_was_cut_off_is_not_taken_for_a_result(make_counts, tmp_path, monkeypatch):
+    from vpsa_fair import result as module
+
+    old, new = make(make_counts), make(lambda **how: make_counts(seed=9, **how), examples={})
+    old.save(tmp_path)
+
+    def cut(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "_write_json", cut)
+        with pytest.raises(KeyboardInterrupt):
+            new.save(tmp_path)
+    with pytest.raises(DataError, match=r"counts\.npz is of another run than result\.json"):
+        Result.load(tmp_path)
+    new.save(tmp_path)
+    assert Result.load(tmp_path).examples == {}  # those of the old one lie there still

@@ -8,11 +8,15 @@ numbers), and neither the order nor the company of images matters.
 import hashlib
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
+from numpy.random.bit_generator import ISeedSequence
 from numpy.typing import NDArray
 
-__all__ = ["draws", "normal_quantiles", "pixel_keys"]
+__all__ = ["GENERATOR", "draws", "normal_quantiles", "pixel_keys"]
+
+GENERATOR = "sfc64"  # names cached embeddings of random perturbations: other numbers, other name
 
 
 def pixel_keys(images: NDArray[np.uint8]) -> list[bytes]:
@@ -49,15 +53,28 @@ def draws(seed: int, name: str, key: bytes, count: int) -> NDArray[np.uint16]:
         count: how many.
 
     Returns:
-        ``(count,)`` uint16, from Philox, whose 128-bit key is a hash of the first three arguments.
+        ``(count,)`` uint16, from SFC64, which starts at 192 bits of a hash of the first three
+        arguments. It costs half of what Philox does.
 
     Example:
         >>> draws(0, "noise", b"image", 3).tolist() == draws(0, "noise", b"image", 9)[:3].tolist()
         True
     """
     hashed = hashlib.sha256(f"{seed}\0{name}\0".encode() + key).digest()
-    words = np.random.Philox(key=int.from_bytes(hashed[:16], "little")).random_raw(-(-count // 4))
+    start: Any = _Hashed(hashed)  # numpy takes it, and its annotation leaves it out
+    words = np.random.SFC64(start).random_raw(-(-count // 4))
     return words.astype("<u8", copy=False).view("<u2")[:count].astype(np.uint16, copy=False)
+
+
+class _Hashed(ISeedSequence):
+    """A hash as the state to start from: numpy's own seeding would hash it again, and slowly."""
+
+    def __init__(self, hashed: bytes) -> None:
+        self.words = np.frombuffer(hashed, "<u8").astype(np.uint64, copy=False)
+
+    def generate_state(self, n_words: int, dtype: object = np.uint64) -> NDArray[np.uint64]:
+        """The first words; SFC64 asks for three of 64 bits."""
+        return self.words[:n_words]
 
 
 @lru_cache(maxsize=1)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from vpsa_fair import kernels
-from vpsa_fair.draws import normal_quantiles
+from vpsa_fair.draws import GENERATOR, normal_quantiles
 from vpsa_fair.levels import linear, log
 from vpsa_fair.perturbation import Draws, Grid, Perturbation, need_channels, or_default
 from vpsa_fair.tones import contrast, exposure, hue, saturation
@@ -94,16 +94,22 @@ def gaussian_noise(levels: Grid | None = None) -> Perturbation:
     def apply(images: Pixels, deviation: float, draws: Draws) -> Pixels:
         table = _noise_table(deviation)
         out = np.empty(images.shape, np.uint8)
-        size = out[0].size
-        noisy = np.empty(size, np.int16)
-        for index, codes in enumerate(draws.uniform16(size)):
-            np.take(table, codes, out=noisy, mode="clip")
-            np.add(noisy, images[index].reshape(-1), out=noisy)
-            out[index] = np.clip(noisy, 0, 255, out=noisy).reshape(out.shape[1:])
+        noisy = np.empty(out[0].size, np.int16)
+        flat = out.reshape(len(out), -1)
+        for image, codes, result in zip(images, draws.uniform16(noisy.size), flat, strict=True):
+            table.take(codes, out=noisy, mode="clip")
+            np.add(noisy, image.reshape(-1), out=noisy)
+            noisy.clip(0, 255, out=noisy)
+            np.copyto(result, noisy, casting="unsafe")
         return out
 
     return Perturbation(
-        "gaussian_noise", or_default(levels, linear(8, 80, 10)), apply, (0.0, 1024.0), "grey values"
+        "gaussian_noise",
+        or_default(levels, linear(8, 80, 10)),
+        apply,
+        (0.0, 1024.0),
+        "grey values",
+        GENERATOR,
     )
 
 
@@ -137,6 +143,7 @@ def salt_and_pepper(levels: Grid | None = None) -> Perturbation:
         apply,
         (0.0, 1.0),
         "share of pixels",
+        GENERATOR,
     )
 
 
@@ -198,7 +205,7 @@ def occlusion(levels: Grid | None = None, *, fill: int = 0) -> Perturbation:
         apply,
         (0.0, 1.0),
         "share of area",
-        f"{fill=}",
+        f"{fill=} {GENERATOR}",
     )
 
 

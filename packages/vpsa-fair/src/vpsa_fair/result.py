@@ -1,5 +1,6 @@
 """The result of an audit: counts, how they are to be read, and every table that follows."""
 
+import hashlib
 import io
 import json
 import os
@@ -296,7 +297,9 @@ class Result:
         """
         at = Path(folder)
         self.counts.save(at / "counts.npz")
+        files = ["counts.npz"]
         if self.examples:
+            files.append("examples.npz")
             buffer = io.BytesIO()
             names = np.array(list(self.examples), dtype=np.str_)
             strips: dict[str, Any] = {
@@ -310,6 +313,7 @@ class Result:
             "groupings": list(self.groupings),
             **asdict(self.settings),
             "meta": dict(self.meta),
+            "files": {name: _digest(at / name) for name in files},
         }
         self.curves.to_csv(at / "curves.csv")
         Table(self.to_table()).to_csv(at / "matrix.csv")
@@ -332,7 +336,11 @@ class Result:
                 got = f"{header.get('format')} {header.get('version')}"
                 raise ValueError(f"must be {FORMAT} {VERSION}, got {got}")
             counts = Counts.load(at / "counts.npz")
-            examples = _load_examples(at / "examples.npz")
+            files = header.get("files", {"examples.npz": None})  # none: before hashes were kept
+            examples = _load_examples(at / "examples.npz") if "examples.npz" in files else {}
+            for name, made in files.items():
+                if made and _digest(at / name) != made:
+                    raise ValueError(f"{name} is of another run than result.json: save it again")
             groupings = header["groupings"]
             names = ("seed", "n_boot", "confidence", "interval", "min_identities")
             settings = {name: header[name] for name in names}
@@ -340,6 +348,10 @@ class Result:
             raise DataError(f"{os.fspath(folder)} holds no result: {error}") from error
         groups = tuple(tuple(g) if isinstance(g, list) else str(g) for g in groupings)
         return cls(counts, groups, meta=header.get("meta", {}), examples=examples, **settings)
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _load_examples(path: Path) -> dict[str, NDArray[np.uint8]]:

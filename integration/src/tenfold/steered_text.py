@@ -163,8 +163,11 @@ def held_out(
     target, source, beside = (
         texts[:few] for texts in (task.held_out.target, task.held_out.source, neutral())
     )
-    found = [score(model, tokenizer, texts, batch=batch) for texts in (target, source)]
-    return Held(*found, known or score(model, tokenizer, beside[:neutrals], batch=batch))
+    return Held(
+        score(model, tokenizer, target, batch=batch),
+        score(model, tokenizer, source, batch=batch),
+        known or score(model, tokenizer, beside[:neutrals], batch=batch),
+    )
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from tenfold.steered_text import (
     samples,
     steered,
 )
-from tenfold.text_scores import score
+from tenfold.text_scores import Scores, score
 
 TASKS = ("football", "sentiment")
 STRENGTHS = (0.25, 0.5, 0.75, 1.0)
@@ -68,10 +68,11 @@ def tell(seed: int, device: str, tick: Callable[[], None]) -> Told:
     effects: dict[str, list[Effect]] = {}
     texts: dict[str, list[Sample]] = {}
     controls: list[Effect] = []
-    plain: Held | None = None
+    beside: Scores | None = None  # what the unsteered model makes of neutral sentences
     for name in TASKS:
         task = sentences.task(name)
-        plain = held_out(*both, task, neutrals=NEUTRAL, known=plain and plain.neutral)
+        plain = held_out(*both, task, neutrals=NEUTRAL, known=beside)
+        beside = plain.neutral
         maps = fit_arm(*both, task.fit, LINEAR, few=FITTED, seed=seed)
         tick()
         effects[name] = [

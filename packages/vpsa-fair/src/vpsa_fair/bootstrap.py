@@ -15,7 +15,7 @@ from vpsa_fair.counts import Array
 __all__ = ["draw_weights", "group_stream", "ratio", "resampled_rates"]
 
 
-def group_stream(seed: int, name: str) -> np.random.Generator:
+def group_stream(seed: int, name: str) -> "np.random.Generator":
     """A counter-based generator of its own for each group, so that no group moves another.
 
     Args:
@@ -30,7 +30,7 @@ def group_stream(seed: int, name: str) -> np.random.Generator:
     return np.random.Generator(np.random.Philox(np.random.SeedSequence([seed, *words])))
 
 
-def draw_weights(rng: np.random.Generator, n: int, resamples: int) -> Array:
+def draw_weights(rng: "np.random.Generator", n: int, resamples: int) -> Array:
     """How often each of ``n`` identities was drawn, in each resample.
 
     ``n - 1`` are drawn and the weights scaled by ``n / (n - 1)``: the variance of a mean over

@@ -11,7 +11,6 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
-from numpy.random.bit_generator import ISeedSequence
 from numpy.typing import NDArray
 
 __all__ = ["GENERATOR", "draws", "normal_quantiles", "pixel_keys"]
@@ -61,20 +60,26 @@ def draws(seed: int, name: str, key: bytes, count: int) -> NDArray[np.uint16]:
         True
     """
     hashed = hashlib.sha256(f"{seed}\0{name}\0".encode() + key).digest()
-    start: Any = _Hashed(hashed)  # numpy takes it, and its annotation leaves it out
-    words = np.random.SFC64(start).random_raw(-(-count // 4))
+    words = np.random.SFC64(_start()(hashed)).random_raw(-(-count // 4))
     return words.astype("<u8", copy=False).view("<u2")[:count].astype(np.uint16, copy=False)
 
 
-class _Hashed(ISeedSequence):
-    """A hash as the state to start from: numpy's own seeding would hash it again, and slowly."""
+@lru_cache(maxsize=1)
+def _start() -> Any:
+    """A class of hashes as states to start from; numpy's own seeding would hash them again, slowly.
 
-    def __init__(self, hashed: bytes) -> None:
-        self.words = np.frombuffer(hashed, "<u8").astype(np.uint64, copy=False)
+    It is made when needed: importing numpy's generators takes as long as importing this package.
+    """
+    from numpy.random.bit_generator import ISeedSequence
 
-    def generate_state(self, n_words: int, dtype: object = np.uint64) -> NDArray[np.uint64]:
-        """The first words; SFC64 asks for three of 64 bits."""
-        return self.words[:n_words]
+    class Hashed(ISeedSequence):
+        def __init__(self, hashed: bytes) -> None:
+            self.words = np.frombuffer(hashed, "<u8").astype(np.uint64, copy=False)
+
+        def generate_state(self, n_words: int, dtype: object = np.uint64) -> NDArray[np.uint64]:
+            return self.words[:n_words]  # SFC64 asks for three of 64 bits
+
+    return Hashed
 
 
 @lru_cache(maxsize=1)

@@ -111,9 +111,9 @@ def read_idx(path: Path) -> np.ndarray:
         raise ValueError(f"{path} is cut off or damaged: {error}") from error
     if len(raw) < 4 or raw[:3] != b"\x00\x00\x08":
         raise ValueError(f"{path} is no idx file of bytes: it starts with {raw[:4].hex(' ')}")
-    shape = tuple(np.frombuffer(raw, ">i4", raw[3], 4).tolist()) if len(raw) > 3 + 4 * raw[3] else ()
-    start = 4 + 4 * raw[3]
-    if len(raw) - start != math.prod(shape) or len(shape) != raw[3]:
+    axes, start = raw[3], 4 + 4 * raw[3]
+    shape = tuple(np.frombuffer(raw, ">i4", axes, 4).tolist()) if len(raw) >= start else ()
+    if len(raw) - start != math.prod(shape) or len(shape) != axes:
         raise ValueError(
             f"{path} announces {shape}, {math.prod(shape)} bytes, and holds {len(raw) - start}"
         )

@@ -47,7 +47,7 @@ class Data:
             y = torch.as_tensor(getattr(self, f"{part}_y")).long()
             x = x[:, None] if x.ndim == 3 else x
             if x.ndim != 4 or x.dtype != torch.uint8:
-                got = f"{x.dtype} {tuple(x.shape)}"
+                got = f"{x.dtype} {tuple(np.shape(getattr(self, f'{part}_x')))}"
                 raise ValueError(f"{part}_x must be uint8 (N, C, H, W) or (N, H, W), got {got}")
             if y.shape != (len(x),) or not len(x) or int(y.min()) < 0:
                 raise ValueError(

@@ -213,7 +213,7 @@ def main(argv: list[str] | None = None) -> int:
         "versions": {"python": platform.python_version()}
         | {name: importlib.metadata.version(name) for name in packages},
         "equal": same(natural(200, 32)),
-        "ratios": contests(2 if arguments.quick else 9),
+        "ratios": contests(2 if arguments.quick else 5),
     }
     table = markdown(report)
     print(table)

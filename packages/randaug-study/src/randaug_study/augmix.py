@@ -150,8 +150,10 @@ class AugMix(nn.Module):
         shares = each / each.sum(1, keepdim=True) * chained[:, None]
         return MixPlan(tuple(chains), torch.cat([own[:, None], shares], 1).float())
 
-    def apply(self, x: Any, plan: MixPlan) -> Any:
+    def apply(self, x: Any, plan: MixPlan | None = None) -> Any:  # pyrefly: ignore[bad-override]
         """The images after the plan; see ``RandAugment.apply``."""
+        if plan is None:
+            return super().apply(x)
         batch = to_batch(x, self.dtype)
         if len(plan) != len(batch):
             raise ValueError(f"the plan has {len(plan)} rows, and x has {len(batch)} images")

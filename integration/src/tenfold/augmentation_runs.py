@@ -47,9 +47,7 @@ def small_study(seeds: int, scale: str, channels: int) -> "Study":
     )
 
 
-def run_small(
-    study: "Study", split: "Split", progress: Callable[[int, int], None]
-) -> "Report":
+def run_small(study: "Study", split: "Split", progress: Callable[[int, int], None]) -> "Report":
     """Run a study in memory, without a journal: the tour keeps a station's result itself."""
     from randaug_study.data import Data
     from randaug_study.report import Report

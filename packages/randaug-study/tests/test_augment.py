@@ -180,6 +180,13 @@ def test_memory_formats_views_and_odd_sizes():
     assert torch.equal(inside, outside)
 
 
+@pytest.mark.parametrize("aug", AUGMENTERS, ids=lambda a: type(a).__name__)
+def test_inside_a_module_it_lets_apply_of_modules_through(aug):
+    seen = []
+    torch.nn.Sequential(aug, torch.nn.Identity()).apply(lambda m: seen.append(type(m)))
+    assert type(aug) in seen
+
+
 def test_floats_are_taken_where_that_was_said():
     x = random(8, 3, 9, 9)
     aug = RandAugment(dtype="float")

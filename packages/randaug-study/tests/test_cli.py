@@ -2,13 +2,11 @@ import sys
 
 import pytest
 from randaug_study.cli import main
-from test_data import a_folder
-from test_study import STUDY
 
 
 @pytest.fixture
-def folder(tmp_path):
-    (tmp_path / "study.toml").write_text(STUDY.replace("seeds = 3", "seeds = 2"))
+def folder(tmp_path, a_folder, study_text):
+    (tmp_path / "study.toml").write_text(study_text.replace("seeds = 3", "seeds = 2"))
     a_folder(tmp_path / "data")
     return tmp_path
 

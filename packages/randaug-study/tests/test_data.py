@@ -1,33 +1,12 @@
 import gzip
-import struct
 
 import numpy as np
 import pytest
 import torch
-from randaug_study.data import NAMES, Data, read_folder, read_idx
+from randaug_study.data import Data, read_folder, read_idx
 
 
-def write_idx(path, array, zipped=True):
-    head = struct.pack(">BBBB", 0, 0, 8, array.ndim) + struct.pack(f">{array.ndim}i", *array.shape)
-    raw = head + array.tobytes()
-    path.write_bytes(gzip.compress(raw) if zipped else raw)
-
-
-def a_folder(path, n=40, size=8, seed=0):
-    """Four idx files of drawn images whose class shows: brighter columns further right."""
-    path.mkdir(parents=True, exist_ok=True)
-    rng = np.random.default_rng(seed)
-    for part in ("train", "test"):
-        y = (np.arange(n) % 4).astype(np.uint8)
-        x = rng.integers(0, 120, (n, size, size), np.uint8)
-        for i, c in enumerate(y):
-            x[i, :, 2 * c : 2 * c + 2] += 120
-        write_idx(path / f"{NAMES[part + '_x']}.gz", x)
-        write_idx(path / NAMES[f"{part}_y"], y, zipped=False)
-    return path
-
-
-def test_reads_idx_files_zipped_or_not(tmp_path):
+def test_reads_idx_files_zipped_or_not(tmp_path, write_idx):
     array = np.arange(24, dtype=np.uint8).reshape(2, 3, 4)
     for zipped in (True, False):
         write_idx(tmp_path / "some", array, zipped)
@@ -51,11 +30,11 @@ def test_says_what_is_wrong_with_a_file(tmp_path, raw, text):
 
 
 def test_a_folder_without_the_files_says_where_to_get_them(tmp_path):
-    with pytest.raises(ValueError, match="train-images-idx3-ubyte.*apt-get download"):
+    with pytest.raises(ValueError, match=r"train-images-idx3-ubyte.*apt-get download"):
         read_folder(tmp_path)
 
 
-def test_a_subset_is_balanced_and_a_function_of_its_seed(tmp_path):
+def test_a_subset_is_balanced_and_a_function_of_its_seed(tmp_path, a_folder):
     data = read_folder(a_folder(tmp_path))
     assert str(data) == "40 training and 40 test images of (1, 8, 8), 4 classes"
     x, y = data.subset(10, seed=3)

@@ -7,7 +7,6 @@ from randaug_study.cli import main, read_image
 from randaug_study.report import Report
 from randaug_study.space import RANDAUGMENT
 from randaug_study.training import Run
-from test_report import MEANS, a_study, some_runs
 
 
 def test_preference_is_1_where_an_operation_is_as_frequent_as_at_random():
@@ -21,8 +20,8 @@ def test_preference_is_1_where_an_operation_is_as_frequent_as_at_random():
     assert some[:, 1].tolist() == [0.0, 2.0]
 
 
-def test_the_forest_has_a_row_a_comparison_and_a_band_of_the_margin():
-    report = Report.of(a_study(), some_runs(MEANS))
+def test_the_forest_has_a_row_a_comparison_and_a_band_of_the_margin(a_study, some_runs, means):
+    report = Report.of(a_study(), some_runs(means))
     axes = plots.forest(report).axes[0]
     labels = [text.get_text() for text in axes.get_yticklabels()]
     assert labels == [f"{c.arm}\n- {c.reference}" for c in report.comparisons]
@@ -32,8 +31,8 @@ def test_the_forest_has_a_row_a_comparison_and_a_band_of_the_margin():
     assert any(np.allclose(x, [wide.low, wide.high]) for x in drawn)
 
 
-def test_all_figures_of_a_report_are_written(tmp_path):
-    report = Report.of(a_study(), some_runs(MEANS))
+def test_all_figures_of_a_report_are_written(tmp_path, a_study, some_runs, means):
+    report = Report.of(a_study(), some_runs(means))
     names = {path.name for path in report.write(tmp_path)}
     assert names == {
         "report.md", "summary.csv", "forest.png", "operations.png", "curves.png", "contact.png",

@@ -2,7 +2,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from randaug_study.stats import (
     holm,
@@ -71,10 +71,10 @@ def test_normal_quantiles_on_ten_pairs_would_cover_too_little():
 
 
 def test_equivalence_is_claimed_of_arms_at_the_margin_in_5_percent_of_studies():
-    # 4,000 studies of 10 pairs, seed 2: 4 standard errors are 1.4 points
+    # 2,000 studies of 10 pairs, seed 2: 4 standard errors are 2 points
     rng = np.random.default_rng(2)
-    at = [tost(row, 0.5) < 0.05 for row in rng.normal(0.5, 0.3, (4000, 10))]
-    assert np.mean(at) == pytest.approx(0.05, abs=0.014)
+    at = [tost(row, 0.5) < 0.05 for row in rng.normal(0.5, 0.3, (2000, 10))]
+    assert np.mean(at) == pytest.approx(0.05, abs=0.02)
     inside = [tost(row, 0.5) < 0.05 for row in rng.normal(0.1, 0.3, (500, 10))]
     assert np.mean(inside) > 0.9
 
@@ -104,13 +104,14 @@ def test_holm_of_a_worked_case():
 
 @pytest.mark.parametrize(("n", "sd", "difference"), [(4, 0.5, 0.0), (10, 0.6, 0.1), (20, 0.8, 0)])
 def test_power_is_the_share_of_simulated_studies(n, sd, difference):
-    # 4,000 studies, seed 3: 4 standard errors are at most 3.2 points
+    # 1,000 studies, seed 3: 4 standard errors are at most 6.4 points
     rng = np.random.default_rng(3)
-    shown = [tost(row, 0.5) < 0.05 for row in rng.normal(difference, sd, (4000, n))]
+    shown = [tost(row, 0.5) < 0.05 for row in rng.normal(difference, sd, (1000, n))]
     found = tost_power(n, sd, 0.5, difference=difference)
-    assert found == pytest.approx(np.mean(shown), abs=0.032)
+    assert found == pytest.approx(np.mean(shown), abs=0.064)
 
 
+@settings(max_examples=15)
 @given(sd=st.floats(0.1, 1.5), margin=st.floats(0.3, 1.5))
 def test_the_seeds_needed_are_the_fewest_of_that_power(sd, margin):
     n = seeds_needed(sd, margin)

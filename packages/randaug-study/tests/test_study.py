@@ -12,50 +12,21 @@ import pytest
 from randaug_study.data import read_folder
 from randaug_study.report import Report
 from randaug_study.study import Journal, Study, run_study
-from test_data import a_folder
 
-STUDY = """
-name = "tiny"
-seeds = 3
-margin = 2
-
-[recipe]
-train = 20
-epochs = 3
-batch = 8
-lr = 0.05
-widths = [4]
-strides = [2]
-
-[arms.none]
-rule = "none"
-
-[arms.random]
-rule = "random"
-
-[arms.worst]
-rule = "worst"
-k = 3
-
-[arms.advaa]
-rule = "advaa"
-k = 2
-"""
 RUN = [sys.executable, "-c", "from randaug_study.cli import main; raise SystemExit(main())", "run"]
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory):
+def place(tmp_path_factory, a_folder, study_text):
     """A folder with a study and its data, and the study run in one go."""
     folder = tmp_path_factory.mktemp("study")
-    (folder / "study.toml").write_text(STUDY)
+    (folder / "study.toml").write_text(study_text)
     a_folder(folder / "data")
     study, data = Study.from_toml(folder / "study.toml"), read_folder(folder / "data")
     runs = run_study(study, data, folder / "whole.jsonl", bar=False, say=lambda line: None)
     return folder, study, data, summary(study, runs)
 
 
-@pytest.mark.filterwarnings("ignore::randaug_study.report.NoGainWarning")
 def summary(study, runs):
     """The table of a report without the seconds, which are measured and not computed."""
     rows = list(csv.DictReader(io.StringIO(Report.of(study, runs).to_csv())))
@@ -106,15 +77,15 @@ def test_two_jobs_give_what_one_gives(place, tmp_path):
     assert again == runs
 
 
-def test_another_recipe_or_arm_does_not_take_the_old_runs(place):
-    folder, study, _, _ = place
+def test_another_recipe_or_arm_does_not_take_the_old_runs(place, study_text):
+    folder = place[0]
     for old, new, count in (
         ("lr = 0.05", "lr = 0.06", 0),
         ("k = 3", "k = 4", 9),
         ("margin = 2", "margin = 3", 12),
         ("seeds = 3", "seeds = [2, 7]", 4),
     ):
-        (folder / "other.toml").write_text(STUDY.replace(old, new))
+        (folder / "other.toml").write_text(study_text.replace(old, new))
         other = Study.from_toml(folder / "other.toml")
         assert len(Journal(folder / "whole.jsonl").runs(other)) == count
 
@@ -144,8 +115,8 @@ def test_of_two_lines_of_one_run_the_first_counts(place, tmp_path):
         ("[recipe]", "[recipe", "is no TOML file"),
     ],
 )
-def test_a_study_file_says_what_is_wrong(tmp_path, old, new, text):
-    (tmp_path / "bad.toml").write_text(STUDY.replace(old, new, 1))
+def test_a_study_file_says_what_is_wrong(tmp_path, study_text, old, new, text):
+    (tmp_path / "bad.toml").write_text(study_text.replace(old, new, 1))
     with pytest.raises(ValueError, match=text):
         Study.from_toml(tmp_path / "bad.toml")
 

@@ -85,7 +85,7 @@ def judge(report: "Report") -> Verdict:
 
 
 def competitive(report: "Report", name: str, rival: str = "worst-of-4") -> float:
-    """p that an arm is worse than its rival by the margin or more."""
+    """P-value of an arm being worse than its rival by the margin or more."""
     from randaug_study.report import differences
     from randaug_study.stats import noninferior
 

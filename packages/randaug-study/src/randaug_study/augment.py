@@ -123,17 +123,20 @@ class RandAugment(nn.Module):
             probability=self.probability,
         )
 
-    def apply(self, x: Any, plan: Plan) -> Any:
+    def apply(self, x: Any, plan: Plan | None = None) -> Any:  # pyrefly: ignore[bad-override]
         """The images after the plan, in the form in which they came; ``x`` stays as it is.
 
         Args:
             x: uint8 ``(B, C, H, W)`` or ``(C, H, W)`` with 1 or 3 channels, or a PIL image.
-            plan: of as many rows.
+            plan: of as many rows. Without one, ``x`` is a function, and this is
+                ``nn.Module.apply``, which a module that holds the augmenter calls.
 
         Raises:
             TypeError: if ``x`` is of another type.
             ValueError: if it is of another shape, or the plan has another number of rows.
         """
+        if plan is None:
+            return super().apply(x)
         batch = to_batch(x, self.dtype)
         if len(plan) != len(batch):
             raise ValueError(f"the plan has {len(plan)} rows, and x has {len(batch)} images")
@@ -194,7 +197,7 @@ class TrivialAugmentWide(RandAugment):
         fill: Fill = None,
         **others: Any,
     ) -> None:
-        others = {"ranges": "wide"} | others
+        others.setdefault("ranges", "wide")
         super().__init__(1, None, num_magnitude_bins, interpolation, fill, **others)
 
 
@@ -226,7 +229,8 @@ class UniformAugment(RandAugment):
         fill: Fill = None,
         **others: Any,
     ) -> None:
-        others = {"ops": (*RANDAUGMENT, "Invert"), "probability": 0.5} | others
+        others.setdefault("ops", (*RANDAUGMENT, "Invert"))
+        others.setdefault("probability", 0.5)
         super().__init__(num_ops, None, num_magnitude_bins, interpolation, fill, **others)
 
 

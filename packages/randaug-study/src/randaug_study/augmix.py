@@ -133,15 +133,12 @@ class AugMix(nn.Module):
         depths = uniforms(key, ids[:, None], count[1:] + DEPTH) * DEEPEST  # (B, W)
         deepest = DEEPEST if self.chain_depth < 0 else self.chain_depth
         drawn = Space(self.space.ops[1:], max(self.severity, 2), "augmix")  # 0 to severity - 1
+        magnitude = None if self.severity > 1 else 0
         chains = []
         for chain in range(self.mixture_width):
-            drawn = (
-                Space(self.space.ops[1:], self.severity, "augmix") if self.severity > 1 else None
-            )
             plan = sample_plan(
-                drawn or Space(self.space.ops[1:], BINS, "augmix"), batch_size, deepest,
-                (*parts, CHAIN + chain), magnitude=None if drawn else 0, ids=ids,
-            )  # fmt: skip
+                drawn, batch_size, deepest, (*parts, CHAIN + chain), magnitude=magnitude, ids=ids
+            )
             op = plan.op + 1
             if self.chain_depth < 0:
                 op[torch.arange(deepest) > depths[:, chain, None]] = 0
@@ -153,8 +150,10 @@ class AugMix(nn.Module):
         shares = each / each.sum(1, keepdim=True) * chained[:, None]
         return MixPlan(tuple(chains), torch.cat([own[:, None], shares], 1).float())
 
-    def apply(self, x: Any, plan: MixPlan) -> Any:
+    def apply(self, x: Any, plan: MixPlan | None = None) -> Any:  # pyrefly: ignore[bad-override]
         """The images after the plan; see ``RandAugment.apply``."""
+        if plan is None:
+            return super().apply(x)
         batch = to_batch(x, self.dtype)
         if len(plan) != len(batch):
             raise ValueError(f"the plan has {len(plan)} rows, and x has {len(batch)} images")

@@ -47,7 +47,7 @@ class Data:
             y = torch.as_tensor(getattr(self, f"{part}_y")).long()
             x = x[:, None] if x.ndim == 3 else x
             if x.ndim != 4 or x.dtype != torch.uint8:
-                got = f"{x.dtype} {tuple(x.shape)}"
+                got = f"{x.dtype} {tuple(np.shape(getattr(self, f'{part}_x')))}"
                 raise ValueError(f"{part}_x must be uint8 (N, C, H, W) or (N, H, W), got {got}")
             if y.shape != (len(x),) or not len(x) or int(y.min()) < 0:
                 raise ValueError(
@@ -111,9 +111,9 @@ def read_idx(path: Path) -> np.ndarray:
         raise ValueError(f"{path} is cut off or damaged: {error}") from error
     if len(raw) < 4 or raw[:3] != b"\x00\x00\x08":
         raise ValueError(f"{path} is no idx file of bytes: it starts with {raw[:4].hex(' ')}")
-    shape = tuple(np.frombuffer(raw, ">i4", raw[3], 4).tolist()) if len(raw) > 3 + 4 * raw[3] else ()
-    start = 4 + 4 * raw[3]
-    if len(raw) - start != math.prod(shape) or len(shape) != raw[3]:
+    axes, start = raw[3], 4 + 4 * raw[3]
+    shape = tuple(np.frombuffer(raw, ">i4", axes, 4).tolist()) if len(raw) >= start else ()
+    if len(raw) - start != math.prod(shape) or len(shape) != axes:
         raise ValueError(
             f"{path} announces {shape}, {math.prod(shape)} bytes, and holds {len(raw) - start}"
         )

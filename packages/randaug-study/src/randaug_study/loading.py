@@ -7,7 +7,7 @@ import torch
 from torch.utils.data import Dataset, default_collate
 
 
-class Numbered(Dataset):
+class Numbered(Dataset[tuple[int, Any]]):
     """A dataset whose items are ``(number, item)``: a ``Collate`` with a seed needs the numbers.
 
     Args:
@@ -20,8 +20,8 @@ class Numbered(Dataset):
     def __len__(self) -> int:
         return len(self.dataset)
 
-    def __getitem__(self, number: int) -> tuple[int, Any]:
-        return number, self.dataset[number]
+    def __getitem__(self, index: int) -> tuple[int, Any]:
+        return index, self.dataset[index]
 
 
 class Collate:
@@ -50,7 +50,7 @@ class Collate:
         aug: Callable[..., Any],
         *,
         seed: int | None = None,
-        collate: Callable[[list], Any] = default_collate,
+        collate: Callable[[list[Any]], Any] = default_collate,
     ) -> None:
         self.aug, self.seed, self.collate = aug, seed, collate
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()  # workers that stay see it
@@ -71,8 +71,9 @@ class Collate:
             numbers, samples = zip(*samples, strict=True)
             arguments = {"key": (self.seed, int(self._epoch)), "ids": torch.tensor(numbers)}
         batch = self.collate(list(samples))
-        if isinstance(batch, tuple | list):
-            return type(batch)([self.aug(batch[0], **arguments), *batch[1:]])
+        if isinstance(batch, (tuple, list)):
+            augmented = [self.aug(batch[0], **arguments), *batch[1:]]
+            return augmented if isinstance(batch, list) else tuple(augmented)
         return self.aug(batch, **arguments)
 
 

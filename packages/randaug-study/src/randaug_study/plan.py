@@ -4,7 +4,7 @@ import dataclasses
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -81,8 +81,6 @@ class Plan:
             )
         )
 
-    __hash__ = None  # ty: ignore
-
     @property
     def steps(self) -> int:
         """N, the number of operations an image."""
@@ -109,10 +107,10 @@ class Plan:
                     f"plans must share space and steps, got {plan.steps} steps of {plan.space} "
                     f"after {first.steps} of {first.space}"
                 )
-        columns = {n: torch.cat([getattr(p, n) for p in plans]) for n in ("op", "sign", "bin")}
-        return dataclasses.replace(first, **columns)
+        op, sign, bin = (torch.cat([getattr(p, n) for p in plans]) for n in ("op", "sign", "bin"))
+        return dataclasses.replace(first, op=op, sign=sign, bin=bin)
 
-    def to_table(self) -> dict[str, list]:
+    def to_table(self) -> dict[str, list[Any]]:
         """Columns image, step, op, sign and bin, a row for each operation."""
         steps = [(i, n) for i in range(len(self)) for n in range(self.steps)]
         return {

@@ -68,9 +68,7 @@ class Comparison:
         )
 
 
-def compare(
-    runs: Runs, pairs: Sequence[tuple[str, str]], margin: float
-) -> list[Comparison]:
+def compare(runs: Runs, pairs: Sequence[tuple[str, str]], margin: float) -> list[Comparison]:
     """Arms against references, p-values adjusted by Holm over the list.
 
     Args:

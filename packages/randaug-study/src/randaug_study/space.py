@@ -15,16 +15,22 @@ RANDAUGMENT = (
     "Identity", "ShearX", "ShearY", "TranslateX", "TranslateY", "Rotate", "Brightness", "Color",
     "Contrast", "Sharpness", "Posterize", "Solarize", "AutoContrast", "Equalize",
 )  # fmt: skip
+Values = Callable[[int, int, int], list[float]]  # of bins, height and width
 ENHANCE = ("Brightness", "Color", "Contrast", "Sharpness")
 NAMES = (*RANDAUGMENT, "Invert", "SolarizeAdd")
 
 
-def _up_to(end: float) -> Callable[[int, int, int], list[float]]:
+def _up_to(end: float) -> Values:
     """Bins from 0 to ``end``, whatever the size of the image."""
     return lambda bins, height, width: torch.linspace(0.0, end, bins).tolist()
 
 
-def _bits(first: int, cut: int) -> Callable[[int, int, int], list[float]]:
+def _down(bins: int, height: int, width: int) -> list[float]:
+    """Bins from 1 to 0."""
+    return torch.linspace(1.0, 0.0, bins).tolist()
+
+
+def _bits(first: int, cut: int) -> Values:
     """Bits kept: ``first`` at bin 0, ``cut`` fewer at the last."""
 
     def values(bins: int, height: int, width: int) -> list[float]:
@@ -33,7 +39,7 @@ def _bits(first: int, cut: int) -> Callable[[int, int, int], list[float]]:
     return values
 
 
-def _share(share: float, axis: str) -> Callable[[int, int, int], list[float]]:
+def _share(share: float, axis: str) -> Values:
     """Pixels: from 0 to a share of the width or the height."""
 
     def values(bins: int, height: int, width: int) -> list[float]:
@@ -42,15 +48,15 @@ def _share(share: float, axis: str) -> Callable[[int, int, int], list[float]]:
     return values
 
 
-def _ranges(shear: float, rotate: float, enhance: float, **others: Callable) -> dict[str, Callable]:
+def _ranges(shear: float, rotate: float, enhance: float, **others: Values) -> dict[str, Values]:
     """The ranges of one published table."""
     ends = dict.fromkeys(ENHANCE, enhance) | dict.fromkeys(("ShearX", "ShearY"), shear)
     ends |= {"Rotate": rotate, "SolarizeAdd": 110.0}
-    solarize = {"Solarize": lambda bins, height, width: torch.linspace(1.0, 0.0, bins).tolist()}
-    return {name: _up_to(end) for name, end in ends.items()} | solarize | others
+    rising = {name: _up_to(end) for name, end in ends.items()}
+    return rising | {"Solarize": _down} | others
 
 
-RANGES: dict[str, dict[str, Callable[[int, int, int], list[float]]]] = {
+RANGES: dict[str, dict[str, Values]] = {
     "randaugment": _ranges(
         0.3, 30.0, 0.9, Posterize=_bits(8, 4),
         TranslateX=_share(150.0 / 331.0, "x"), TranslateY=_share(150.0 / 331.0, "y"),

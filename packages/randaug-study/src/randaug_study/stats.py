@@ -121,7 +121,7 @@ def noninferior(differences: Sequence[float], margin: float) -> float:
 
 
 def tost(differences: Sequence[float], margin: float) -> float:
-    """p of the hypothesis that the mean difference is at least ``margin`` away from 0.
+    """P of the hypothesis that the mean difference is at least ``margin`` away from 0.
 
     Small: the two are equivalent to within the margin. Below .05 exactly where the 90 % interval
     lies inside (-margin, margin).
@@ -254,7 +254,7 @@ def seeds_needed(
 
 
 def _tails(values: np.ndarray, at: float) -> tuple[float, float]:
-    """p that the mean is not below ``at`` (small: it is below), and that it is not above."""
+    """P that the mean is not below ``at`` (small: it is below), and that it is not above."""
     n, distance = len(values), float(values.mean()) - at
     se = float(values.std(ddof=1)) / math.sqrt(n)
     if se == 0:  # all differences are equal: the mean is known

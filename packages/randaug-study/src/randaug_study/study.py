@@ -93,7 +93,9 @@ class Study:
         for arm in self.arms:
             if arm.name == name:
                 return arm
-        raise ValueError(f"there is no arm {name!r}; there are {', '.join(a.name for a in self.arms)}")
+        raise ValueError(
+            f"there is no arm {name!r}; there are {', '.join(a.name for a in self.arms)}"
+        )
 
     def tasks(
         self, arms: Iterable[str] | None = None, seeds: Iterable[int] | None = None

@@ -13,6 +13,7 @@ from randaug_study.arms import Arm
 from randaug_study.augment import RandAugment
 from randaug_study.data import Data
 from randaug_study.pool import Selected
+from randaug_study.space import RANDAUGMENT
 
 SPANS = 10  # histograms of operations are kept a tenth of training
 
@@ -66,7 +67,10 @@ class Recipe:
     def augmenter(self) -> RandAugment:
         """The augmenter that every arm draws from."""
         return RandAugment(
-            self.num_ops, self.magnitude, interpolation=self.interpolation, ops=self.ops or None
+            self.num_ops,
+            self.magnitude,
+            interpolation=self.interpolation,
+            ops=self.ops or RANDAUGMENT,
         )
 
 
@@ -109,7 +113,9 @@ class Run:
         return f"{self.arm}, seed {self.seed}: {self.accuracy:.2f} % ({cost})"
 
 
-def network(channels: int, classes: int, widths: tuple[int, ...], strides: tuple[int, ...]) -> nn.Module:
+def network(
+    channels: int, classes: int, widths: tuple[int, ...], strides: tuple[int, ...]
+) -> nn.Module:
     """3x3 convolutions with batch norm and ReLU, an average over places, one linear layer."""
     layers: list[nn.Module] = []
     for width, stride in zip(widths, strides, strict=True):
@@ -119,7 +125,9 @@ def network(channels: int, classes: int, widths: tuple[int, ...], strides: tuple
             nn.ReLU(inplace=True),
         ]
         channels = width
-    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, classes))
+    return nn.Sequential(
+        *layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, classes)
+    )
 
 
 def train(
@@ -216,7 +224,9 @@ class _Training:
             self.rule.begin_epoch(epoch)
             if epoch % max(1, self.epochs // SPANS) == 0:
                 options: dict[str, Any] = {"preprocess": self._prepared, "key": (*key, 1)}
-                self.loss_gaps.append(self.rule.probe(self.net, self.x[:200], self.y[:200], **options))
+                self.loss_gaps.append(
+                    self.rule.probe(self.net, self.x[:200], self.y[:200], **options)
+                )
         whole = None if self.arm.needs_model else self._choose(torch.arange(len(self.x)), epoch)
         if self.rule is not None and self.arm.scope == "epoch" and self.arm.needs_model:
             self.scored += self.arm.k * len(self.x)
@@ -227,7 +237,11 @@ class _Training:
         total, gaps = 0.0, []
         self.net.train()
         for step, rows in enumerate(order.split(self.recipe.batch)):
-            chosen = self._choose(rows, epoch, step) if whole is None else _rows(whole, rows, len(self.x))
+            chosen = (
+                self._choose(rows, epoch, step)
+                if whole is None
+                else _rows(whole, rows, len(self.x))
+            )
             losses = self._step(chosen)
             total += float(losses.sum())
             if controlled:

@@ -103,7 +103,8 @@ def shift_of_code(space: Space, code: int, height: int, width: int) -> tuple[int
 def shift_(x: Any, shift: tuple[int, int], fill: Any) -> None:
     """Move the last two axes of a tensor, or an array, in place; what is left gets the fill."""
     moved = x.clone() if isinstance(x, Tensor) else x.copy()
-    to, source = [], []
+    to: list[slice] = []
+    source: list[slice] = []
     for by, size in zip(reversed(shift), x.shape[-2:], strict=True):
         by = max(-size, min(size, by))
         to.append(slice(max(by, 0), size + min(by, 0)))
@@ -126,7 +127,7 @@ class Maps:
         self.lock = threading.Lock()
         count = len(space.ops) * 2 * space.bins
         shape = (height * width,) if mode == "nearest" else (height, width, 2)
-        self.whole = None
+        self.whole: Tensor | None = None
         if count * height * width * 8 <= WHOLE_BYTES:
             dtype = torch.int64 if mode == "nearest" else torch.float32
             with torch.inference_mode(False):

@@ -192,6 +192,14 @@ def races(session: nox.Session) -> None:
 
 
 @nox.session(default=False, venv_backend="none")
+def picture(session: nox.Session) -> None:
+    """The README's picture: what the tour's page opens with; the tour is run if need be."""
+    session.run("uv", "run", "--quiet", "tour", external=True)
+    command = ["python", "tools/picture.py", "tour/index.html", "docs/tour.png"]
+    session.run("uv", "run", "--quiet", *command, external=True)
+
+
+@nox.session(default=False, venv_backend="none")
 def build(session: nox.Session) -> None:
     """Wheel and sdist of all packages (or those after `--`), checked, built twice alike."""
     for package in session.posargs or PACKAGES:

@@ -127,7 +127,8 @@ def test_the_core_imports_neither_torch_nor_matplotlib_nor_pandas():
     code = (
         "import time; t = time.process_time(); import numpy, PIL.Image; u = time.process_time()\n"
         "import vpsa_fair, sys; v = time.process_time()\n"
-        "bad = {'torch', 'matplotlib', 'pandas', 'scipy', 'pyarrow', 'numpy.random'} & set(sys.modules)\n"
+        "bad = {'torch', 'matplotlib', 'pandas', 'scipy', 'pyarrow', 'numpy.random'}\n"
+        "bad &= set(sys.modules)\n"
         "print(u - t, v - u, sorted(bad))"
     )
     out = subprocess.run(

@@ -156,8 +156,8 @@ def custom(
 
     Example:
         >>> invert = custom("invert", lambda x, s: 255 - x if s > 0.5 else x, [1.0], version="1")
-        >>> invert(np.zeros((1, 2, 2, 3), np.uint8), 1.0).max()
-        np.uint8(255)
+        >>> int(invert(np.zeros((1, 2, 2, 3), np.uint8), 1.0).max())
+        255
     """
     grid = as_levels(levels)
     return Perturbation(name, grid, lambda x, s, _: function(x, s), bounds, unit, f"own {version}")

@@ -53,7 +53,8 @@ def run_small(study: "Study", split: "Split", progress: Callable[[int, int], Non
     from randaug_study.report import Report
     from randaug_study.training import train
 
-    data = Data(split.train, split.train_labels, split.test, split.test_labels)
+    parts = split.train, split.train_labels, split.test, split.test_labels
+    data = Data(*(torch.tensor(part) for part in parts))
     tasks = study.tasks()
     epochs = study.recipe.epochs
     runs = {}

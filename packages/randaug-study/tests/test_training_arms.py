@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from randaug_study import RandAugment
+from randaug_study.advaa import AdvAA
 from randaug_study.arms import Arm
 from randaug_study.data import Data
 from randaug_study.select import MeanOfK
@@ -46,3 +47,20 @@ def test_batches_of_an_epoch_draw_lists_of_operations_of_their_own(data):
     run = train(Arm("batch", "worst", k=1, scope="batch"), 0, RECIPE, data)
     used = [sum(count > 0 for count in span) for span in zip(*run.operations.values(), strict=True)]
     assert max(used) > 2  # four batches of two operations; one list an epoch would use two
+
+
+def test_the_controller_is_told_the_loss_of_every_row_that_was_trained_on(data, monkeypatch):
+    told = []
+    record = AdvAA.record
+
+    def spy(self, selected, losses):
+        told.append((selected, losses.clone()))
+        record(self, selected, losses)
+
+    monkeypatch.setattr(AdvAA, "record", spy)
+    run = train(Arm("advaa", "advaa", k=3), 0, RECIPE, data)
+    losses = torch.cat([rows for _, rows in told]).view(RECIPE.epochs, -1)
+    assert losses.shape[1] == 40 * 3
+    assert losses.mean(1).tolist() == pytest.approx(run.train_loss, abs=1e-4)
+    assert all(len(rows.unique()) > 3 for _, rows in told)
+    assert all(selected.chosen.bincount().tolist() == [10] * 3 for selected, _ in told)

@@ -83,7 +83,7 @@ def images_a_second(images: np.ndarray, repeats: int = 5) -> tuple[float, float]
     from randaug_study import RandAugment
     from torchvision.transforms import v2
 
-    x = torch.from_numpy(np.ascontiguousarray(images))
+    x = torch.tensor(images)  # a copy: the embedded images cannot be written to
     ours, theirs = RandAugment(), v2.RandAugment()
     best = [float("inf"), float("inf")]
     with torch.random.fork_rng(devices=[]):

@@ -1,6 +1,7 @@
 """A small study of random augmentation against an adversary, and how fast images are augmented."""
 
 import time
+import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -50,10 +51,11 @@ def small_study(seeds: int, scale: str, channels: int) -> "Study":
 def run_small(study: "Study", split: "Split", progress: Callable[[int, int], None]) -> "Report":
     """Run a study in memory, without a journal: the tour keeps a station's result itself."""
     from randaug_study.data import Data
-    from randaug_study.report import Report
+    from randaug_study.report import NoGainWarning, Report
     from randaug_study.training import train
 
-    data = Data(split.train, split.train_labels, split.test, split.test_labels)
+    parts = split.train, split.train_labels, split.test, split.test_labels
+    data = Data(*(torch.tensor(part) for part in parts))
     tasks = study.tasks()
     epochs = study.recipe.epochs
     runs = {}
@@ -63,7 +65,9 @@ def run_small(study: "Study", split: "Split", progress: Callable[[int, int], Non
             progress(n * epochs + done, len(tasks) * epochs)
 
         runs[arm.name, seed] = train(arm, seed, study.recipe, data, progress=step)
-    return Report.of(study, runs)
+    with warnings.catch_warnings():  # the station's verdict and headline say it themselves
+        warnings.simplefilter("ignore", NoGainWarning)
+        return Report.of(study, runs)
 
 
 def images_a_second(images: np.ndarray, repeats: int = 5) -> tuple[float, float]:
@@ -79,7 +83,7 @@ def images_a_second(images: np.ndarray, repeats: int = 5) -> tuple[float, float]
     from randaug_study import RandAugment
     from torchvision.transforms import v2
 
-    x = torch.from_numpy(np.ascontiguousarray(images))
+    x = torch.tensor(images)  # a copy: the embedded images cannot be written to
     ours, theirs = RandAugment(), v2.RandAugment()
     best = [float("inf"), float("inf")]
     with torch.random.fork_rng(devices=[]):

@@ -105,7 +105,7 @@ def test_a_new_controller_is_nearly_uniform_and_its_weights_lie_where_they_shoul
         if "bias" in name:
             assert not bool(weight.any()), name
         else:
-            assert 0.09 < float(weight.abs().max()) <= 0.1, name
+            assert 0.09 < float(weight.detach().abs().max()) <= 0.1, name
 
 
 def test_samples_have_the_frequencies_of_the_distribution():

@@ -167,6 +167,12 @@ def test_a_positive_rotation_is_against_the_clock():
     out = one(x, "Rotate", 20, space=wide)  # 90 degrees
     assert torch.equal(out, torch.rot90(x, 1, (2, 3)))
 
+    x = torch.zeros(1, 1, 33, 33, dtype=torch.uint8)
+    x[..., 15:18, 28:31] = 255  # right of the middle
+    rows, columns = one(x, "Rotate", 30)[0, 0].nonzero().float().mean(0).tolist()
+    assert 6 < 16 - rows < 7  # up, by 13 times the sine of 30 degrees
+    assert 10 < columns - 16 < 12
+
 
 def test_maps_that_are_kept_one_by_one_are_those_kept_together(monkeypatch):
     x = random(40, 3, 19, 12)

@@ -111,6 +111,9 @@ def test_the_readme_says_what_the_committed_journal_gives():
         d = rows[arm, reference]
         want = [f"{d.n}", f"{d.mean:+.2f}", f"{d.low:+.2f}", f"{d.high:+.2f}"]
         assert numbers == want, (arm, reference)
+    last = [run.controller[-1] for run in report.runs.values() if run.controller]
+    drift = f"to {sum(last) / len(last):.2f} in the mean of {len(last)} runs "
+    assert f"{drift}({min(last):.2f} to {max(last):.2f})" in readme
 
 
 def test_the_committed_journal_holds_every_arm_in_pairs_and_no_path():

@@ -3,7 +3,9 @@
 Each epoch the controller draws M policies. Every image of every batch is trained on M times, its
 m-th copy made by a random sub-policy of policy m, and the mean training loss under each policy,
 normalised over the M, is what REINFORCE raises. The fair control is
-`randaug_study.select.MeanOfK` with k = M: random augmentation with the same M-fold batch.
+`randaug_study.select.MeanOfK` with k = M: random augmentation with the same M-fold batch. Since a
+new controller draws all magnitudes alike, an augmenter with ``magnitude=None`` is nearest to it;
+against one of a single magnitude, the strength differs too.
 """
 
 import math

@@ -2,12 +2,13 @@
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from randaug_study import curricula, select
 from randaug_study.advaa import AdvAA
 from randaug_study.augment import RandAugment
 from randaug_study.controller import Controller, ControllerConfig
+from randaug_study.pool import Scope
 
 T = TypeVar("T")
 RULES = ("none", "random", "worst", "boltzmann", "quantile", "mixture", "copies", "advaa")
@@ -47,7 +48,7 @@ class Arm:
     name: str
     rule: str
     k: int = 1
-    scope: str = "sample"
+    scope: Scope = "sample"
     beta: float = 1.0
     q: float = 1.0
     epsilon: float = 0.5
@@ -130,7 +131,7 @@ def checked(kind: type[T], what: str, table: dict[str, Any]) -> T:
     Raises:
         ValueError: for an unknown or missing entry, or one of another type.
     """
-    fields = {f.name: f for f in dataclasses.fields(kind)}  # ty: ignore
+    fields = {f.name: f for f in dataclasses.fields(cast(Any, kind))}
     unknown = sorted(set(table) - set(fields))
     if unknown:
         raise ValueError(f"{what} has no entry {unknown[0]!r}; there are {', '.join(fields)}")

@@ -31,7 +31,7 @@ class Data:
         ValueError: if a shape, a dtype or a number of rows does not fit.
 
     Example:
-        >>> x, y = np.zeros((6, 8, 8), np.uint8), np.arange(6) % 2
+        >>> x, y = torch.zeros(6, 8, 8, dtype=torch.uint8), torch.arange(6) % 2
         >>> print(Data(x, y, x, y))
         6 training and 6 test images of (1, 8, 8), 2 classes
     """
@@ -135,5 +135,5 @@ def read_folder(folder: Path) -> Data:
                 "package dataset-fashion-mnist: apt-get download dataset-fashion-mnist && "
                 "dpkg -x dataset-fashion-mnist*.deb data"
             )
-        parts[part] = read_idx(found[0])
+        parts[part] = torch.from_numpy(read_idx(found[0]))
     return Data(**parts)

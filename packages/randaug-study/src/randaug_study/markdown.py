@@ -1,6 +1,7 @@
 """The report of a study as Markdown."""
 
 import math
+from collections.abc import Sequence
 
 from randaug_study.report import Comparison, Report
 
@@ -90,13 +91,13 @@ def _accuracies(report: Report) -> list[str]:
     ]
 
 
-def _comparisons(rows: "list[Comparison] | tuple[Comparison, ...] | object") -> list[str]:
+def _comparisons(rows: Sequence[Comparison]) -> list[str]:
     lines = [
         "| arm - reference | pairs | difference, points | 95 % interval | p no difference "
         "| p TOST | p reference inferior | shown |",
         "|---|---|---|---|---|---|---|---|",
     ]
-    for row in rows:  # ty: ignore
+    for row in rows:
         d = row.difference
         lines.append(
             f"| {row.arm} - {row.reference} | {d.n} | {d.mean:+.2f} "

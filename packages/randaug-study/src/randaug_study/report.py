@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from randaug_study.stats import Paired, holm, noninferior, paired_ci, paired_t, seeds_needed, tost
 from randaug_study.study import Study
@@ -197,7 +198,7 @@ class Report:
             lines.append(f"{self.study.baseline} - {self.study.control}: {self.control}")
         return "\n".join([*lines, *map(str, self.comparisons), *map(str, self.equal_compute)])
 
-    def to_table(self) -> dict[str, list]:
+    def to_table(self) -> dict[str, list[Any]]:
         """One row an arm that has runs; nothing is rounded."""
         names = [arm.name for arm in self.study.arms if self.accuracies(arm.name)]
         found = {c.arm: c for c in self.comparisons}

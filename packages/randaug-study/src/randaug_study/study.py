@@ -45,7 +45,8 @@ class Study:
 
     def __post_init__(self) -> None:
         names = [arm.name for arm in self.arms]
-        for what, values in (("arm", names), ("seed", list(self.seeds))):
+        both: list[tuple[str, list[Any]]] = [("arm", names), ("seed", list(self.seeds))]
+        for what, values in both:
             twice = [value for value in values if values.count(value) > 1]
             if twice or not values:
                 raise ValueError(
@@ -249,7 +250,11 @@ def _train(arm: Arm, seed: int, recipe: Recipe, data: Data, bar: bool) -> Run:
         total=epochs, desc=f"{arm.name}, seed {seed}", unit="epoch", leave=False,
         disable=None if bar else True,
     ) as inner:  # fmt: skip
-        return train(arm, seed, recipe, data, progress=lambda done, total: inner.update())
+
+        def progress(done: int, total: int) -> None:
+            inner.update()
+
+        return train(arm, seed, recipe, data, progress=progress)
 
 
 _kept: dict[str, Data] = {}

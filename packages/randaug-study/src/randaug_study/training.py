@@ -234,7 +234,8 @@ class _Training:
                 self.net, self.x, self.y, key=key, preprocess=self._prepared,
                 magnitude=self.magnitudes[epoch],
             )  # fmt: skip
-        total, gaps = 0.0, []
+        total = 0.0
+        gaps: list[float] = []
         self.net.train()
         for step, rows in enumerate(order.split(self.recipe.batch)):
             chosen = (

@@ -131,7 +131,7 @@ def tost(differences: Sequence[float], margin: float) -> float:
 
     Example:
         >>> round(tost([0.1, 0.3, 0.2], 0.5), 4)
-        0.0176
+        0.0175
     """
     values, margin = _checked(differences), _positive(margin)
     return max(_tails(values, -margin)[1], _tails(values, margin)[0])

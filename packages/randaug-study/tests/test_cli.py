@@ -11,6 +11,7 @@ def folder(tmp_path, a_folder, study_text):
     return tmp_path
 
 
+@pytest.mark.filterwarnings("always::randaug_study.report.NoGainWarning")
 def test_a_study_is_run_resumed_reported_and_compared(folder, capsys):
     study, data = str(folder / "study.toml"), str(folder / "data")
     run = ["run", study, "--data", data]

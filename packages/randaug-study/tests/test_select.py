@@ -335,8 +335,8 @@ def test_a_constant_added_to_all_losses_changes_nothing(losses, shift, beta):
     column = torch.tensor(losses, dtype=torch.float64)[:, None]
     a, b = boltzmann_logits(column, beta), boltzmann_logits(column + shift, beta)
     torch.testing.assert_close(a.softmax(0), b.softmax(0), atol=1e-9, rtol=1e-9)
-    want = torch.tensor([math.exp(beta * (v - max(losses))) for v in losses])
-    torch.testing.assert_close(a.softmax(0)[:, 0], (want / want.sum()).double(), atol=1e-5, rtol=0)
+    want = torch.tensor([beta * (v - max(losses)) for v in losses], dtype=torch.float64).exp()
+    torch.testing.assert_close(a.softmax(0)[:, 0], want / want.sum(), atol=1e-5, rtol=0)
 
 
 def test_a_large_beta_is_the_worst_and_a_large_negative_one_the_easiest():

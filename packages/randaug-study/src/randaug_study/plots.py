@@ -75,7 +75,7 @@ def operations(report: "Report") -> "Figure":
     panels = {}
     for arm in report.study.arms:
         runs = [run for (name, _), run in report.runs.items() if name == arm.name]
-        if runs and (arm.needs_model or arm.rule == "advaa"):
+        if any(run.operations for run in runs) and (arm.needs_model or arm.rule == "advaa"):
             panels[arm.name] = preference(runs)
     names = list(report.study.recipe.augmenter().space.ops)
     figure = _figure(1.6 + 2.1 * max(len(panels), 1), 4.2)

@@ -191,7 +191,7 @@ def tost_power(
 
     Example:
         >>> round(tost_power(10, 0.4, 0.5), 2)
-        0.97
+        0.95
     """
     if n < 2 or not sd > 0:
         raise ValueError(f"power needs n >= 2 and sd > 0, got n={n}, sd={sd}")

@@ -5,7 +5,7 @@ spread evenly over [0, 1], plus Gaussian noise; a uniform policy's own losses sp
 The control shuffles the losses among the policies: it keeps their numbers and takes their meaning
 away, so what it loses of its entropy is random walk.
 
-`python packages/randaug-study/benchmarks/drift.py --journal drift.jsonl --table drift.md` takes
+`python packages/randaug-study/examples/drift/drift.py --journal drift.jsonl --table drift.md` takes
 about half an hour on one thread; a run that was stopped goes on from its journal.
 """
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from hostile_readers import audited
+from hostile_readers import audited, studied
 from symphony_ui import load_book
 
 MODULES = (
@@ -15,9 +15,10 @@ MODULES = (
     "ema_scaling.plots", "ema_scaling.posthoc", "deeppcr.__main__", "deeppcr.plot", "homssl.cli",
     "homssl.plots", "lv_ssl.cli", "act_steer.cli", "act_steer.plot", "act_steer.control_vector",
     "transformers.models.llama.modeling_llama", "duet.cli", "duet.plots", "vpsa_fair.cli",
-    "vpsa_fair.config", "vpsa_fair.plots", "PIL.PngImagePlugin", "symphony_ui.cli",
-    "symphony_ui.enrich", "symphony_ui.html", "symphony_ui.analysis.analyze", "sklearn.mixture",
-    "tenfold.tour", "tenfold.races", "arro3.io", "torch._dynamo", "torch.optim",
+    "randaug_study.cli", "randaug_study.plots", "vpsa_fair.config", "vpsa_fair.plots",
+    "PIL.PngImagePlugin", "symphony_ui.cli", "symphony_ui.enrich", "symphony_ui.html",
+    "symphony_ui.analysis.analyze", "sklearn.mixture", "tenfold.tour", "tenfold.races", "arro3.io",
+    "torch._dynamo", "torch.optim",
 )  # fmt: skip
 Check = Callable[[Path], None]
 
@@ -226,6 +227,21 @@ def audit_run(folder):
         item_response(right, [0, 1, 2], groups=["a", "b"] * 30, n_boot=40).save(folder / name)
 
 
+def reported(folder):
+    """A small study that has been run."""
+    from randaug_study.cli import main
+
+    studied(folder)
+    study, data = str(folder / "study.toml"), str(folder / "data")
+    assert main(["run", study, "--data", data, "--arms", "none", "random"]) == 0
+
+
+def readable_runs(path):
+    from randaug_study.study import Journal
+
+    assert all("run" in row for row in Journal(path).lines())
+
+
 def readable_events(path):
     from vpsa_fair.store import read_journal
 
@@ -370,6 +386,17 @@ COMMANDS = {
     ),
     "vpsa-fair levels": Command(
         call("vpsa_fair.cli", "levels", "audit.toml", "--png", "a.png"), audited, ("a.png",)
+    ),
+    "randaug-study run": Command(
+        call("randaug_study.cli", "run", "study.toml", "--data", "data", "--resume"), studied,
+        appends=("runs.jsonl",), whole=readable_runs,
+    ),
+    "randaug-study report": Command(
+        call("randaug_study.cli", "report", "study.toml"), reported,
+        ("report.md", "summary.csv", "forest.png"),
+    ),
+    "randaug-study show": Command(
+        call("randaug_study.cli", "show", "--out", "a.png"), writes=("a.png",),
     ),
     "homssl demo --failure": Command(
         QUICK_CELLS + call("homssl.cli", *DEMO, "--failure", "--out", "out"),

@@ -110,6 +110,77 @@ def judged(name):
         return Path(folder, name).read_bytes()
 
 
+STUDY = """
+name = "tiny"
+seeds = 2
+margin = 2
+[recipe]
+train = 20
+epochs = 2
+batch = 8
+lr = 0.05
+widths = [4]
+strides = [2]
+[arms.none]
+rule = "none"
+[arms.random]
+rule = "random"
+[arms.worst]
+rule = "worst"
+k = 2
+"""
+
+
+def studied(folder):
+    """What a small study of augmentation needs: a study file and four idx files."""
+    from randaug_study.data import NAMES
+
+    draw = np.random.default_rng(0)
+    labels = np.arange(40, dtype=np.uint8) % 4
+    (folder / "data").mkdir()
+    for part, name in NAMES.items():
+        array = draw.integers(0, 256, (40, 8, 8), np.uint8) if part.endswith("x") else labels
+        sizes = b"".join(n.to_bytes(4, "big") for n in array.shape)
+        (folder / "data" / name).write_bytes(bytes([0, 0, 8, array.ndim]) + sizes + array.tobytes())
+    (folder / "study.toml").write_text(STUDY)
+
+
+def runs():
+    """Two runs of the small study, as its journal has them."""
+    import tempfile
+
+    from randaug_study.study import Journal, Study
+    from randaug_study.training import Run
+
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "study.toml").write_text(STUDY)
+        study = Study.from_toml(Path(folder) / "study.toml")
+        journal = Journal(Path(folder) / "runs.jsonl")
+        for arm in study.arms[:2]:
+            run = Run(arm.name, 0, 50.0, [1.0], 90.0, [], {}, [], [], 0, 10, 10, 1.0)
+            journal.append(run, study.stamp(arm))
+        return journal.path.read_bytes()
+
+
+def policies(kind):
+    """AdvAA's controller, alone or with its place in an epoch."""
+    from randaug_study import RandAugment
+    from randaug_study.advaa import AdvAA
+    from randaug_study.controller import Controller, ControllerConfig
+
+    config = ControllerConfig(ops=14, bins=3, hidden=4, embedding=2)
+    controller = Controller(config, seed=0)
+    if kind == "controller":
+        return written(controller.save)
+    return written(AdvAA(RandAugment(), policies=2, controller=controller, seed=0).save)
+
+
+def plan():
+    from randaug_study import RandAugment
+
+    return RandAugment().sample(3, key=0).to_json().encode()
+
+
 AUDIT = """
 [model]
 embed = "model.py:embed"
@@ -315,6 +386,33 @@ READERS = {
     "vpsa-fair: a journal": (
         "from vpsa_fair.store import read_journal as read", ".jsonl",
         lambda: b'{"event": "saved", "time": 1.0, "host": "h", "pid": 1}\n',
+    ),
+    "randaug-study: idx": (
+        "from pathlib import Path\nfrom randaug_study.data import read_idx\n"
+        "read = lambda p: read_idx(Path(p))", ".idx",
+        lambda: bytes([0, 0, 8, 3, 0, 0, 0, 2, 0, 0, 0, 3, 0, 0, 0, 3]) + bytes(range(18)),
+    ),
+    "randaug-study: a study": (
+        "from pathlib import Path\nfrom randaug_study.study import Study\n"
+        "read = lambda p: Study.from_toml(Path(p))", ".toml", STUDY.encode,
+    ),
+    "randaug-study: journal": (
+        "from pathlib import Path\nfrom hostile_readers import STUDY\n"
+        "from randaug_study.study import Journal, Study\nPath('s.toml').write_text(STUDY)\n"
+        "study = Study.from_toml(Path('s.toml'))\n"
+        "read = lambda p: Journal(Path(p)).runs(study)", ".jsonl", runs,
+    ),
+    "randaug-study: a plan": (
+        "from randaug_study import Plan\n"
+        "read = lambda p: Plan.from_json(open(p, encoding='utf-8').read())", ".json", plan,
+    ),
+    "randaug-study: a controller": (
+        "from randaug_study.controller import Controller\nread = Controller.load", ".json",
+        lambda: policies("controller"),
+    ),
+    "randaug-study: AdvAA": (
+        "from randaug_study import RandAugment\nfrom randaug_study.advaa import AdvAA\n"
+        "read = lambda p: AdvAA.load(p, RandAugment())", ".json", lambda: policies("advaa"),
     ),
     "homssl: images": (
         "from homssl.demo import read_data\n"

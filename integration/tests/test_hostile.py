@@ -21,8 +21,8 @@ from hypothesis import strategies as st
 FORKS = multiprocessing.get_context("forkserver")
 FORKS.set_forkserver_preload([
     "torch", "matplotlib.pyplot", "act_steer.cli", "duet.cli", "er_ssl.cli", "ema_scaling.cli",
-    "homssl.cli", "lv_ssl.cli", "symphony_ui.cli", "vpsa_fair.cli", "vpsa_fair.config",
-    "tenfold.cache", "tenfold.study", "arro3.io",
+    "homssl.cli", "lv_ssl.cli", "randaug_study.cli", "symphony_ui.cli", "vpsa_fair.cli",
+    "vpsa_fair.config", "tenfold.cache", "tenfold.study", "arro3.io",
 ])  # fmt: skip
 PATIENCE = 60  # seconds for one file, on a busy machine
 BOMB = pickle.dumps(np.array([{"a": 1}], dtype=object), protocol=2)

@@ -282,6 +282,15 @@ class AdvAA:
         controller, place = Controller.load(path)
         if "sums" not in place:
             raise ValueError(f"{path} holds a controller alone: use Controller.load")
+        try:
+            return cls._parse(controller, place, aug, chunk)
+        except (KeyError, TypeError, RuntimeError) as error:
+            raise ValueError(f"{path} is not a checkpoint of an AdvAA: {error}") from error
+
+    @classmethod
+    def _parse(
+        cls, controller: Controller, place: dict[str, Any], aug: Augmenter, chunk: int
+    ) -> "AdvAA":
         self = cls(
             aug, policies=place["policies"], controller=controller, seed=place["seed"], chunk=chunk
         )

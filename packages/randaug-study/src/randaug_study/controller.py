@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from randaug_study.keys import Key, uniforms
 
 FORMAT, VERSION = "randaug-study controller", 1
+_SPOILT = (KeyError, TypeError, ValueError, AttributeError, RecursionError, OverflowError)
 EPSILON = 1e-5  # added to the standard deviation of the losses
 
 
@@ -248,7 +249,7 @@ class Controller(nn.Module):
             "extra": extra or {},
         }
         path = Path(path)
-        partial = path.with_name(path.name + ".partial")
+        partial = path.with_name(f".{path.name}.{os.getpid()}")
         partial.write_text(json.dumps(content))
         os.replace(partial, path)
 
@@ -259,14 +260,23 @@ class Controller(nn.Module):
         Raises:
             ValueError: if the file is no checkpoint of a controller, or of another version.
         """
+        text = Path(path).read_bytes()
         try:
-            content = json.loads(Path(path).read_text())
+            content = json.loads(text)
             found = content["format"], content["version"]
-        except (json.JSONDecodeError, KeyError, TypeError, UnicodeDecodeError) as error:
-            raise ValueError(f"{path} is not a checkpoint of a controller") from error
-        if found != (FORMAT, VERSION):
-            raise ValueError(f"{path} must be {FORMAT!r} version {VERSION}, got {found}")
-        controller = cls(ControllerConfig(**content["config"]))
+            if found != (FORMAT, VERSION):
+                raise ValueError(f"it must be {FORMAT!r} version {VERSION}, got {found}")
+            config = ControllerConfig(**content["config"])
+            choices, width = config.ops + config.bins, config.hidden + config.embedding
+            if config.hidden * width + width * choices > len(text):
+                raise ValueError(f"its weights are fewer than {config} needs")
+            return cls._parse(config, content), dict(content["extra"])
+        except _SPOILT as error:
+            raise ValueError(f"{path} is not a checkpoint of a controller: {error}") from error
+
+    @classmethod
+    def _parse(cls, config: ControllerConfig, content: dict[str, Any]) -> "Controller":
+        controller = cls(config)
         with torch.no_grad():
             for name, weight in controller.named_parameters():
                 weight.copy_(_unpacked(content["weights"][name], weight))
@@ -277,7 +287,7 @@ class Controller(nn.Module):
                         "exp_avg": _unpacked(moments["exp_avg"], weight),
                         "exp_avg_sq": _unpacked(moments["exp_avg_sq"], weight),
                     }
-        return controller, content["extra"]
+        return controller
 
 
 def advantages(losses: Tensor) -> Tensor:

@@ -149,7 +149,7 @@ class Plan:
                 for name in ("op", "sign", "bin")
             }
             return cls(**columns, space=space)
-        except (KeyError, TypeError, RuntimeError, ValueError) as error:
+        except (KeyError, TypeError, RuntimeError, ValueError, OverflowError) as error:
             raise ValueError(f"not a plan of {FORMAT}, version {VERSION}: {error}") from error
 
 

@@ -72,8 +72,15 @@ class Study:
         """
         try:
             table = tomllib.loads(path.read_text(encoding="utf-8"))
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
             raise ValueError(f"{path} is no TOML file: {error}") from error
+        try:
+            return cls._parse(table, str(path))
+        except (TypeError, AttributeError, OverflowError) as error:
+            raise ValueError(f"{path} has an entry of a wrong type: {error}") from error
+
+    @classmethod
+    def _parse(cls, table: dict[str, Any], path: str) -> "Study":
         arms = table.pop("arms", {})
         recipe = table.pop("recipe", {})
         seeds = table.get("seeds")
@@ -83,7 +90,7 @@ class Study:
             table["seeds"] = tuple(seeds)
         table["arms"] = tuple(Arm.read(name, entries) for name, entries in arms.items())
         table["recipe"] = checked(Recipe, "[recipe]", recipe)
-        return checked(cls, str(path), table)
+        return checked(cls, path, table)
 
     def arm(self, name: str) -> Arm:
         """The arm of a name.
@@ -111,6 +118,14 @@ class Study:
         judged = ("name", "reference", "equal_compute")  # not trained: may be changed after
         settings = {k: v for k, v in asdict(arm).items() if k not in judged}
         return json.loads(json.dumps({"arm": settings, "recipe": asdict(self.recipe)}))
+
+
+def _names_a_run(entry: Any) -> bool:
+    return (
+        isinstance(entry, dict)
+        and isinstance(entry.get("arm"), str)
+        and isinstance(entry.get("seed"), int)
+    )
 
 
 class Journal:
@@ -155,9 +170,9 @@ class Journal:
                 continue
             try:
                 row = json.loads(line)
-            except ValueError:
+            except (ValueError, RecursionError):
                 continue  # cut off by a kill: that run is done again
-            if not isinstance(row, dict) or not {"stamp", "run"} <= set(row):
+            if not isinstance(row, dict) or not _names_a_run(row.get("run")) or "stamp" not in row:
                 raise ValueError(f"{self.path}, line {number}, is no run of a study")
             yield row
 

@@ -196,7 +196,7 @@ def steered(folder):
     a, b = torch.randn(2, 9, 8)
     linear = {"model.layers.0.input_layernorm": LinearTransport.fit(a, b, support="all")}
     act_steer.Steering(linear).save(folder / "maps.safetensors")
-    mean = {"model.layers.1": MeanTransport.fit(a, b)}
+    mean = {"model.layers.1": MeanTransport.fit(a, b, support="all")}
     act_steer.Steering(mean).save(folder / "mean.safetensors")
 
 

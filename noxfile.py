@@ -114,7 +114,8 @@ def at_floors(session: nox.Session, package: str, *options: str, besides: set[st
 @nox.session(venv_backend="none")
 def integration(session: nox.Session) -> None:
     """What no package can test alone: the tour, and how the ten fit together."""
-    session.run("uv", "run", "--quiet", "pytest", "integration", *session.posargs, external=True)
+    command = ["pytest", "integration", "-m", FAST, *session.posargs]
+    session.run("uv", "run", "--quiet", *command, external=True)
 
 
 @nox.session(default=False, venv_backend="none")

@@ -396,7 +396,7 @@ COMMANDS = {
         ("report.md", "summary.csv", "forest.png"),
     ),
     "randaug-study show": Command(
-        call("randaug_study.cli", "show", "--out", "a.png"), writes=("a.png",),
+        call("randaug_study.cli", "show", "--ops", "Rotate", "--out", "a.png"), writes=("a.png",),
     ),
     "homssl demo --failure": Command(
         QUICK_CELLS + call("homssl.cli", *DEMO, "--failure", "--out", "out"),

@@ -15,8 +15,7 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
 Data = tuple[Tensor, Tensor | None]
 _NO_ARRAY = (  # what numpy and zipfile raise on files that hold none
     ValueError, TypeError, KeyError, SyntaxError, EOFError, OverflowError, MemoryError,
-    RecursionError, NotImplementedError, RuntimeError, TokenError, struct.error, zlib.error,
-    zipfile.BadZipFile,
+    RuntimeError, TokenError, struct.error, zlib.error, zipfile.BadZipFile,
 )  # fmt: skip
 
 

@@ -10,8 +10,7 @@ __all__ = ["DataError", "LevelError", "ModelError", "ResolutionWarning", "SmallG
 
 SPOILT = (  # what numpy, zipfile and json raise on bytes that are none of theirs
     ValueError, TypeError, KeyError, AttributeError, SyntaxError, EOFError, OverflowError,
-    MemoryError, RecursionError, NotImplementedError, RuntimeError, TokenError, struct.error,
-    zlib.error, zipfile.BadZipFile,
+    MemoryError, RuntimeError, TokenError, struct.error, zlib.error, zipfile.BadZipFile,
 )  # fmt: skip
 
 
